@@ -1,0 +1,105 @@
+import type { Secret } from '../kernel/secret.ts'
+import type { ConnectionTarget } from '../postgres/target.ts'
+
+/**
+ * The effective settings: what the configuration file, the environment, the `.env` file, the flags and
+ * the defaults add up to. Made once by `load.ts`, frozen, and handed down.
+ */
+export interface Settings {
+  readonly clusters: Readonly<Record<string, ClusterSettings>>
+  readonly repositories: Readonly<Record<string, RepositorySettings>>
+  /** The file that was read, absolute, or null when the environment alone configures us. */
+  readonly configFile: string | null
+  readonly envFile: string | null
+  /** Where each effective setting came from: `clusters.nexo.url` → `DATABASE_URL (.env)`. */
+  readonly origins: Readonly<Record<string, string>>
+  /** Variables that were set and not used, with the reason. */
+  readonly ignored: readonly { readonly variable: string; readonly reason: string }[]
+}
+
+export interface ClusterSettings {
+  readonly name: string
+  readonly enabled: boolean
+  /** The backup role. */
+  readonly target: ConnectionTarget
+  /** The role for restore, swap and drill on the same server; null = use `target`, ask when its rights do not suffice. */
+  readonly adminTarget: ConnectionTarget | null
+  readonly dump: DumpSettings
+  readonly drill: DrillSettings
+  readonly checks: readonly CheckSettings[]
+  readonly hooks: HookSettings
+  /** Repositories to write to, by name; at least one. */
+  readonly repositories: readonly string[]
+  /** IANA zone in which days and file-name times are counted. */
+  readonly timeZone: string
+  /** Seconds until a run that waits for a table lock gives up. */
+  readonly lockWaitSeconds: number
+}
+
+export interface DumpSettings {
+  /** Databases to dump; empty = the target's own database. */
+  readonly databases: readonly string[]
+  readonly format: DumpFormat
+  readonly compression: Compression
+  readonly jobs: number
+  /** File name without extension; `<db>`, `<YYYYMMDD_HHMMSS>`, `<cluster>`, `<id>` are filled in. */
+  readonly nameTemplate: string
+  readonly globals: boolean
+  readonly fingerprint: boolean
+}
+
+export type DumpFormat = 'custom' | 'plain' | 'directory'
+
+export type Compression = { readonly method: 'gzip'; readonly level: number } | { readonly method: 'zstd'; readonly level: number } | { readonly method: 'none' }
+
+export interface DrillSettings {
+  /** Where the copy is restored: the source server, an embedded server made for it, or another server. */
+  readonly server: 'same' | 'embedded' | ConnectionTarget
+  /** The newest rows of these tables are shown in the proof. */
+  readonly newest: readonly { readonly table: string; readonly by: string; readonly rows: number; readonly mask: readonly string[] }[]
+}
+
+export interface CheckSettings {
+  readonly sql: string
+  /** Compared as text with the first column of the first row. */
+  readonly expect: string | number | boolean | null
+}
+
+/** Commands as argument arrays (no shell), with `DATABASE_URL`-free environments. */
+export interface HookSettings {
+  readonly beforeRestore: readonly string[] | null
+  readonly afterRestore: readonly string[] | null
+  readonly onFailure: readonly string[] | null
+}
+
+export interface RepositorySettings {
+  readonly name: string
+  readonly storage: StorageSettings
+  readonly layout: 'flat' | 'tiered' | 'dated'
+  /** Bytes per second, or null for no limit. */
+  readonly bandwidth: number | null
+}
+
+export type StorageSettings =
+  | { readonly kind: 'posix'; readonly path: string; readonly dirMode: number; readonly fileMode: number; readonly owner: string | null; readonly group: string | null }
+  | S3Settings
+
+export interface S3Settings {
+  readonly kind: 's3'
+  readonly bucket: string
+  /** Without leading or trailing slash; '' for none. */
+  readonly prefix: string
+  readonly region: string | null
+  readonly endpoint: string | null
+  readonly forcePathStyle: boolean
+  readonly accessKeyId: Secret | null
+  readonly secretAccessKey: Secret | null
+  readonly sessionToken: Secret | null
+  readonly profile: string | null
+  readonly storageClass: string | null
+  /** A CA bundle (PEM file) for private endpoints. */
+  readonly caFile: string | null
+  /** `auto` asks what the store can do; the others force it for stores that misbehave. */
+  readonly checksums: 'auto' | 'when-required'
+  readonly multipartBytes: number
+}
