@@ -1,0 +1,139 @@
+import { Failure } from '../kernel/failure.ts'
+import type { BackupFacts, BackupState, Problem } from './backup.ts'
+import type { CommitEntry, Holder } from './commit-entry.ts'
+
+/** What a cluster's commit log says: a pure fold over its entries, in order. */
+export interface ClusterState {
+  readonly cluster: string
+  /** Number of the last entry, 0 when there is none. */
+  readonly head: number
+  readonly headDigest: string | null
+  /** The newest epoch; an append under any other is refused. 0 before the first `begin`. */
+  readonly epoch: number
+  /** The run that holds the lease, if one does. */
+  readonly open: OpenRun | null
+  /** Runs that were taken over, whose objects may be orphans until they are swept. */
+  readonly interrupted: readonly OpenRun[]
+  /** Every key that a run which was taken over may still be writing; never used again, so that a stale writer can hurt nothing. */
+  readonly burntKeys: ReadonlySet<string>
+  readonly backups: ReadonlyMap<string, BackupRecord>
+}
+
+export interface OpenRun {
+  readonly epoch: number
+  readonly run: string
+  readonly verb: string
+  readonly holder: Holder
+  readonly objects: readonly string[]
+  readonly at: string
+  /** The backup it committed, if it did. */
+  readonly committed: string | null
+}
+
+export interface BackupRecord {
+  readonly facts: BackupFacts
+  readonly manifest: { readonly key: string; readonly sha256: string }
+  readonly epoch: number
+  readonly state: BackupState
+  readonly problems: readonly Problem[]
+  readonly verifiedAt: string | null
+  readonly provenAt: string | null
+  /** Seconds the last successful drill's restore took. */
+  readonly restoreSeconds: number | null
+  readonly pinned: boolean
+  readonly pinReason: string | null
+  /** Set by the tombstone: the backup is gone for every reader; `purged` when its objects are too. */
+  readonly deleted: { readonly at: string; readonly reason: string; readonly objects: readonly string[]; readonly purged: boolean } | null
+}
+
+export function emptyState(cluster: string): ClusterState {
+  return { cluster, head: 0, headDigest: null, epoch: 0, open: null, interrupted: [], burntKeys: new Set(), backups: new Map() }
+}
+
+/** Applies one entry. Throws `integrity` for an entry that cannot follow: wrong number, broken chain, unknown backup. */
+export function applyEntry(state: ClusterState, entry: CommitEntry, digest: string): ClusterState {
+  const broken = (why: string) => new Failure('integrity', `the commit log of cluster "${state.cluster}" is broken at entry ${entry.number}: ${why}`, { details: { entry: entry.number } })
+  if (entry.cluster !== state.cluster) throw broken(`it belongs to cluster "${entry.cluster}"`)
+  if (entry.number !== state.head + 1) throw broken(`expected number ${state.head + 1}`)
+  if (entry.previous !== state.headDigest) throw broken(`it names ${entry.previous ?? 'nothing'} as its predecessor, which is ${state.headDigest ?? 'nothing'}`)
+
+  const next = { ...state, head: entry.number, headDigest: digest }
+  const withBackup = (id: string, change: (record: BackupRecord) => BackupRecord): ClusterState => {
+    const record = state.backups.get(id)
+    if (record === undefined) throw broken(`it speaks of backup ${id}, which was never committed`)
+    return { ...next, backups: new Map(state.backups).set(id, change(record)) }
+  }
+
+  switch (entry.kind) {
+    case 'begin': {
+      if (entry.epoch !== entry.number) throw broken(`its epoch is ${entry.epoch}`)
+      if (state.open !== null && entry.takesOver !== state.open.epoch) throw broken(`run ${state.open.run} still holds the lease and is not taken over`)
+      const { epoch, run, verb, holder, objects, at } = entry
+      const interrupted = state.open === null ? state.interrupted : [...state.interrupted, state.open]
+      const burntKeys = state.open === null ? state.burntKeys : new Set([...state.burntKeys, ...state.open.objects])
+      return { ...next, epoch, open: { epoch, run, verb, holder, objects, at, committed: null }, interrupted, burntKeys }
+    }
+    case 'swept': {
+      if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
+      return { ...next, interrupted: state.interrupted.filter((run) => run.epoch !== entry.interrupted) }
+    }
+    case 'backup': {
+      if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
+      if (state.backups.has(entry.backup.id)) throw broken(`backup ${entry.backup.id} exists already`)
+      const record: BackupRecord = {
+        facts: entry.backup,
+        manifest: entry.manifest,
+        epoch: entry.epoch,
+        state: entry.backup.committedAs,
+        problems: [],
+        verifiedAt: entry.backup.committedAs === 'verified' ? entry.at : null,
+        provenAt: null,
+        restoreSeconds: null,
+        pinned: false,
+        pinReason: null,
+        deleted: null,
+      }
+      return { ...next, backups: new Map(state.backups).set(entry.backup.id, record), open: { ...state.open, committed: entry.backup.id } }
+    }
+    case 'end': {
+      if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
+      return { ...next, open: null }
+    }
+    case 'verified':
+      return withBackup(entry.backup, (record) => ({ ...record, state: record.state === 'proven' ? 'proven' : 'verified', problems: [], verifiedAt: entry.at }))
+    case 'damaged':
+      return withBackup(entry.backup, (record) => ({ ...record, state: 'damaged', problems: entry.problems, provenAt: null }))
+    case 'proven':
+      return withBackup(entry.backup, (record) => ({ ...record, state: 'proven', problems: [], verifiedAt: entry.at, provenAt: entry.at, restoreSeconds: entry.restoreSeconds }))
+    case 'disproven':
+      return withBackup(entry.backup, (record) => ({
+        ...record,
+        state: 'damaged',
+        provenAt: null,
+        problems: [{ code: 'drill-failed', object: entry.proof.key, message: 'a drill restored this backup and its content differed' }],
+      }))
+    case 'pin':
+      return withBackup(entry.backup, (record) => ({ ...record, pinned: true, pinReason: entry.reason }))
+    case 'unpin':
+      return withBackup(entry.backup, (record) => ({ ...record, pinned: false, pinReason: null }))
+    case 'delete':
+      return withBackup(entry.backup, (record) => ({ ...record, deleted: { at: entry.at, reason: entry.reason, objects: entry.objects, purged: false } }))
+    case 'purged':
+      return withBackup(entry.backup, (record) => {
+        if (record.deleted === null) throw broken(`backup ${entry.backup} was purged without a tombstone`)
+        return { ...record, deleted: { ...record.deleted, purged: true } }
+      })
+    default:
+      throw broken(`its kind "${(entry satisfies never as CommitEntry).kind}" is unknown`)
+  }
+}
+
+/** The backups that exist, newest first by the end of the dump. */
+export function livingBackups(state: ClusterState): readonly BackupRecord[] {
+  return [...state.backups.values()].filter((record) => record.deleted === null).toSorted((a, b) => (a.facts.endedAt < b.facts.endedAt ? 1 : a.facts.endedAt > b.facts.endedAt ? -1 : b.epoch - a.epoch))
+}
+
+/** The newest complete backup that is not known to be damaged: what `latest` means. */
+export function latestGood(state: ClusterState, database?: string): BackupRecord | undefined {
+  return livingBackups(state).find((record) => record.state !== 'damaged' && !record.facts.partial && (database === undefined || record.facts.database === database))
+}

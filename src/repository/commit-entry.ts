@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import { z } from 'zod'
+import { Failure, messageOf } from '../kernel/failure.ts'
+import { backupFactsSchema, problemSchema } from './backup.ts'
+
+/** One entry of a cluster's commit log, as docs/design.md "Commit log" describes it. Never changed once written. */
+const common = {
+  format: z.literal('tidemark-commit/1'),
+  number: z.number().int().positive(),
+  previous: z.string().nullable(),
+  cluster: z.string(),
+  run: z.string(),
+  at: z.string(),
+  tool: z.string(),
+}
+
+export const holderSchema = z.object({
+  /** Random, one per run: never a host name, since containers share those. */
+  id: z.string(),
+  host: z.string(),
+  pid: z.number().int(),
+  /** Boot id, PID namespace and start time: equal only for processes that can see each other. Null where the system cannot tell. */
+  place: z.string().nullable(),
+  startedTicks: z.string().nullable(),
+})
+export type Holder = z.infer<typeof holderSchema>
+
+const objectRef = z.object({ key: z.string(), sha256: z.string() })
+const backupId = z.string().min(1).max(64)
+
+const entrySchema = z.discriminatedUnion('kind', [
+  z.object({ ...common, kind: z.literal('begin'), epoch: z.number().int(), takesOver: z.number().int().nullable(), holder: holderSchema, verb: z.string(), objects: z.array(z.string()) }),
+  z.object({ ...common, kind: z.literal('backup'), epoch: z.number().int(), backup: backupFactsSchema, manifest: objectRef }),
+  z.object({ ...common, kind: z.literal('end'), epoch: z.number().int(), outcome: z.enum(['ok', 'partial', 'failed', 'cancelled']) }),
+  z.object({ ...common, kind: z.literal('swept'), epoch: z.number().int(), interrupted: z.number().int() }),
+  z.object({ ...common, kind: z.literal('verified'), backup: backupId }),
+  z.object({ ...common, kind: z.literal('damaged'), backup: backupId, problems: z.array(problemSchema) }),
+  z.object({ ...common, kind: z.literal('proven'), backup: backupId, proof: objectRef, restoreSeconds: z.number() }),
+  z.object({ ...common, kind: z.literal('disproven'), backup: backupId, proof: objectRef }),
+  z.object({ ...common, kind: z.literal('pin'), backup: backupId, reason: z.string() }),
+  z.object({ ...common, kind: z.literal('unpin'), backup: backupId, reason: z.string() }),
+  z.object({ ...common, kind: z.literal('delete'), backup: backupId, reason: z.string(), objects: z.array(z.string()) }),
+  z.object({ ...common, kind: z.literal('purged'), backup: backupId }),
+])
+
+export type CommitEntry = z.infer<typeof entrySchema>
+
+type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K> : never
+
+/** An entry as its writer states it; the log adds number, previous, cluster, time and tool. */
+export type NewEntry = DistributiveOmit<CommitEntry, 'format' | 'number' | 'previous' | 'cluster' | 'at' | 'tool'>
+
+export function encodeEntry(entry: CommitEntry): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(entry)}\n`)
+}
+
+export function digestOf(bytes: Uint8Array): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+}
+
+/** Parses one entry read from `key`; anything unexpected is an integrity failure, since a skipped entry could hide a deletion. */
+export function decodeEntry(key: string, bytes: Uint8Array): CommitEntry {
+  let json: unknown
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch (error) {
+    throw new Failure('integrity', `cannot read commit entry ${key}: ${messageOf(error)}`, { cause: error, details: { object: key } })
+  }
+  const format: unknown = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined
+  if (typeof format === 'string' && /^tidemark-commit\/\d+$/.test(format) && format !== 'tidemark-commit/1') {
+    throw new Failure('repository-format', `commit entry ${key} has the format ${format}; this version knows tidemark-commit/1`, {
+      hints: ['update Tidemark: a newer version wrote this repository'],
+    })
+  }
+  const parsed = entrySchema.safeParse(json)
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]
+    throw new Failure('integrity', `commit entry ${key} is not what Tidemark writes: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`, { details: { object: key } })
+  }
+  return parsed.data
+}

@@ -1,0 +1,122 @@
+import type { Context } from '../kernel/context.ts'
+import { utc } from '../kernel/clock.ts'
+import { Failure, isFailure } from '../kernel/failure.ts'
+import { toolVersion } from '../kernel/version.ts'
+import type { Storage } from '../storage/storage.ts'
+import { readObject, readObjectIfThere } from './bytes.ts'
+import { applyEntry, emptyState, type ClusterState } from './cluster-log.ts'
+import { decodeEntry, digestOf, encodeEntry, type CommitEntry, type NewEntry } from './commit-entry.ts'
+import { clusterOfSegment, commitKey, commitNumberOf, commitsPrefix, commitsRoot } from './layout.ts'
+
+/** Entries with many tables are large; anything beyond this is not ours. */
+const entryLimitBytes = 64 * 1024 * 1024
+const readsAtOnce = 16
+
+/** Reads a cluster's whole log. The listing only says where to begin: entries are then probed until one is absent, so a stale list hides nothing. */
+export async function readClusterLog(storage: Storage, cluster: string, context: Pick<Context, 'signal'>): Promise<ClusterState> {
+  let listed = 0
+  for await (const object of storage.list(commitsPrefix(cluster), { signal: context.signal })) {
+    listed = Math.max(listed, commitNumberOf(object.key) ?? 0)
+  }
+  let state = emptyState(cluster)
+  for (let first = 1; first <= listed; first += readsAtOnce) {
+    const numbers = Array.from({ length: Math.min(readsAtOnce, listed - first + 1) }, (_, offset) => first + offset)
+    const batch = await Promise.all(numbers.map((number) => readObject(storage, commitKey(cluster, number), entryLimitBytes, context.signal).catch(entryMissing(cluster, number))))
+    for (const [offset, bytes] of batch.entries()) state = applyEntry(state, decodeEntry(commitKey(cluster, first + offset), bytes), digestOf(bytes))
+  }
+  return followLog(storage, state, context)
+}
+
+/** Continues a fold with the entries written since. */
+export async function followLog(storage: Storage, state: ClusterState, context: Pick<Context, 'signal'>): Promise<ClusterState> {
+  let current = state
+  for (;;) {
+    const key = commitKey(current.cluster, current.head + 1)
+    const bytes = await readObjectIfThere(storage, key, entryLimitBytes, context.signal)
+    if (bytes === undefined) return current
+    current = applyEntry(current, decodeEntry(key, bytes), digestOf(bytes))
+  }
+}
+
+function entryMissing(cluster: string, number: number): (error: unknown) => never {
+  return (error) => {
+    if (!isFailure(error, 'object-missing')) throw error
+    throw new Failure('integrity', `the commit log of cluster "${cluster}" has no entry ${number}, though later ones exist`, {
+      cause: error,
+      hints: ['somebody removed files under .tidemark/commits; bring them back from a copy of the repository'],
+    })
+  }
+}
+
+export interface AppendOptions {
+  /** Refuse with `locked` unless this epoch is the newest. */
+  readonly epoch?: number
+  /** Looks at the state right before the entry would be written and may throw to refuse it. */
+  readonly check?: (state: ClusterState) => void
+}
+
+/**
+ * Appends one entry after `state` (or whatever has been written since). Exactly one writer wins each number;
+ * the others fold the winner's entry and try the next. Rejects with `locked` when `options.epoch` is stale.
+ */
+export async function append(
+  storage: Storage,
+  known: ClusterState,
+  make: NewEntry | ((state: ClusterState) => NewEntry),
+  context: Context,
+  options: AppendOptions = {},
+): Promise<ClusterState> {
+  let state = known
+  for (;;) {
+    state = await followLog(storage, state, context)
+    if (options.epoch !== undefined && (state.epoch !== options.epoch || state.open?.epoch !== options.epoch)) throw fenced(state, options.epoch)
+    options.check?.(state)
+    const entry = {
+      format: 'tidemark-commit/1',
+      number: state.head + 1,
+      previous: state.headDigest,
+      cluster: state.cluster,
+      at: utc(context.clock.now()),
+      tool: toolVersion,
+      ...(typeof make === 'function' ? make(state) : make),
+    } as CommitEntry
+    // Folding first: an entry that could not follow is a bug here, not in the repository.
+    const bytes = encodeEntry(entry)
+    const next = applyEntry(state, entry, digestOf(bytes))
+    const key = commitKey(state.cluster, entry.number)
+    try {
+      await storage.put(key, bytes, { ifAbsent: true, sizeBytes: bytes.byteLength, contentType: 'application/json', signal: context.signal })
+      return next
+    } catch (error) {
+      if (!isFailure(error, 'object-exists')) {
+        // The answer may be lost though the entry was written; only the object itself can tell.
+        if (context.signal.aborted || !(await isThere(storage, key, bytes))) throw error
+        return next
+      }
+      if (await isThere(storage, key, bytes)) return next
+    }
+  }
+}
+
+async function isThere(storage: Storage, key: string, bytes: Uint8Array): Promise<boolean> {
+  const found = await readObjectIfThere(storage, key, entryLimitBytes)
+  return found !== undefined && Buffer.compare(found, bytes) === 0
+}
+
+function fenced(state: ClusterState, epoch: number): Failure {
+  const by = state.open === null ? 'it was ended by another run' : `run ${state.open.run} on ${state.open.holder.host} took it over at ${state.open.at}`
+  return new Failure('locked', `this run lost the lease of cluster "${state.cluster}" (epoch ${epoch}): ${by}`, {
+    hints: ['nothing was committed by this run; look at the other run with: tidemark list'],
+    details: { epoch, newest: state.epoch },
+  })
+}
+
+/** Names of the clusters that have a log in this repository. */
+export async function listClusters(storage: Storage, signal?: AbortSignal): Promise<readonly string[]> {
+  const names = new Set<string>()
+  for await (const object of storage.list(commitsRoot, signal === undefined ? {} : { signal })) {
+    const name = clusterOfSegment(object.key.slice(commitsRoot.length).split('/')[0] ?? '')
+    if (name !== undefined) names.add(name)
+  }
+  return [...names]
+}

@@ -1,0 +1,77 @@
+import { Failure } from '../kernel/failure.ts'
+
+/** Where things lie in a repository: docs/design.md "Repository format 1". All functions are pure. */
+
+export type Layout = 'flat' | 'tiered' | 'dated'
+
+export const repositoryKey = '.tidemark/repository.json'
+
+/** A cluster's name as one path segment: everything outside `A–Z a–z 0–9 _ -` as `%XX` of its UTF-8 bytes. */
+export function clusterSegment(cluster: string): string {
+  if (cluster === '') throw new Failure('usage-invalid', 'a cluster cannot have an empty name')
+  const segment = [...new TextEncoder().encode(cluster)]
+    .map((byte) => (/[A-Za-z0-9_-]/.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`))
+    .join('')
+  if (segment.length > 200) throw new Failure('usage-invalid', `the cluster name "${cluster}" is too long to be a folder; give it a shorter one in the configuration`)
+  return segment
+}
+
+/** The inverse of `clusterSegment`; undefined for a segment that it never makes. */
+export function clusterOfSegment(segment: string): string | undefined {
+  if (!/^(?:[A-Za-z0-9_-]|%[0-9A-F]{2})+$/.test(segment)) return undefined
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    // Not UTF-8: no cluster name of ours looks like that.
+    return undefined
+  }
+}
+
+const number10 = (n: number) => String(n).padStart(10, '0')
+
+export const commitsRoot = '.tidemark/commits/'
+export const commitsPrefix = (cluster: string) => `.tidemark/commits/${clusterSegment(cluster)}/`
+export const commitKey = (cluster: string, entry: number) => `${commitsPrefix(cluster)}${number10(entry)}.json`
+export const leaseKey = (cluster: string, epoch: number) => `.tidemark/leases/${clusterSegment(cluster)}/${number10(epoch)}.json`
+export const manifestKey = (cluster: string, backup: string) => `.tidemark/manifests/${clusterSegment(cluster)}/${backup}.json`
+export const proofKey = (cluster: string, run: string) => `.tidemark/proofs/${clusterSegment(cluster)}/${run}.json`
+export const runKey = (cluster: string, run: string) => `.tidemark/runs/${clusterSegment(cluster)}/${run}.json`
+
+export function commitNumberOf(key: string): number | undefined {
+  const match = /\/(\d{10})\.json$/.exec(key)
+  return match === null ? undefined : Number(match[1])
+}
+
+const two = (n: number) => String(n).padStart(2, '0')
+
+/** `%U` of strftime: weeks begin on Sunday; days before the first Sunday are week 00. */
+export function weekOfYear(day: Temporal.PlainDate): number {
+  const sundayBased = day.dayOfWeek % 7
+  return Math.floor((day.dayOfYear + 6 - sundayBased) / 7)
+}
+
+/** The folder, with trailing slash, of a backup taken on `day` (calendar day in the cluster's zone). */
+export function folderOf(layout: Layout, day: Temporal.PlainDate): string {
+  const date = `${day.year}/${two(day.month)}/${two(day.day)}/`
+  if (layout === 'tiered') return `daily/${date}`
+  return layout === 'dated' ? date : ''
+}
+
+export function weeklyFolder(day: Temporal.PlainDate): string {
+  return `weekly/${day.year}/week-${two(weekOfYear(day))}/`
+}
+
+export function monthlyFolder(day: Temporal.PlainDate): string {
+  return `monthly/${day.year}/${two(day.month)}/`
+}
+
+/** Category by calendar day (rulings of the format): the 1st is monthly, a Sunday weekly, else daily. */
+export function categoryOf(day: Temporal.PlainDate): 'daily' | 'weekly' | 'monthly' {
+  if (day.day === 1) return 'monthly'
+  return day.dayOfWeek === 7 ? 'weekly' : 'daily'
+}
+
+/** The alias of the newest verified complete dump: `latest_backup` and the whole extension (`.dump.zst`). */
+export function latestAlias(extension: string): string {
+  return `latest_backup${extension}`
+}
