@@ -1,0 +1,62 @@
+import type { Context } from '../kernel/context.ts'
+import { Failure } from '../kernel/failure.ts'
+import { isAtLeast } from './backup.ts'
+import { livingBackups, type BackupRecord, type ClusterState } from './cluster-log.ts'
+import { deleteTree, type Lease } from './lease.ts'
+import { updateLatestAlias } from './latest-alias.ts'
+import { readManifest } from './manifest.ts'
+import type { Repository } from './repository.ts'
+
+/** What deleting a backup would do, and why it may be refused. Plain data: `--dry-run` and the question show it. */
+export interface DeletePlan {
+  readonly backup: string
+  readonly database: string
+  readonly fileName: string
+  readonly objects: readonly string[]
+  readonly freedBytes: number
+  /** Reasons not to; empty = may be done. */
+  readonly refusals: readonly string[]
+  readonly warnings: readonly string[]
+}
+
+/** Plans the deletion of one backup. The last good backup of a database, and a pinned one, are refused. */
+export async function planDelete(repository: Repository, state: ClusterState, record: BackupRecord, context: Context): Promise<DeletePlan> {
+  const others = livingBackups(state).filter((other) => other.facts.id !== record.facts.id && other.facts.database === record.facts.database && !other.facts.partial)
+  const refusals: string[] = []
+  if (record.pinned) refusals.push(`it is pinned (${record.pinReason ?? 'no reason given'}); unpin it first: tidemark unpin ${record.facts.id}`)
+  const good = record.state !== 'damaged' && !record.facts.partial
+  if (good && !others.some((other) => isAtLeast(other.state, 'verified') || other.state === record.state)) {
+    refusals.push(`it is the last good backup of database "${record.facts.database}"; take another first: tidemark backup`)
+  }
+  const warnings = good && record.state === 'proven' && !others.some((other) => other.state === 'proven') ? ['it is the only proven backup'] : []
+  return { backup: record.facts.id, database: record.facts.database, fileName: record.facts.fileName, objects: await objectsOf(repository, record, context), freedBytes: record.facts.storedBytes, refusals, warnings }
+}
+
+/** Every key of the backup outside `.tidemark/`. A damaged manifest does not stop a deletion: the commit entry names the dump itself. */
+async function objectsOf(repository: Repository, record: BackupRecord, context: Context): Promise<readonly string[]> {
+  try {
+    const manifest = await readManifest(repository.storage, record, context.signal)
+    return manifest.files.map((file) => file.key)
+  } catch (error) {
+    if (!(error instanceof Failure) || record.state !== 'damaged') throw error
+    return [record.facts.format === 'directory' ? `${record.facts.key}/` : record.facts.key]
+  }
+}
+
+/** Carries a plan out: tombstone → alias → objects → purged. The tombstone is the deletion; a crash after it is finished by the next deletion. */
+export async function executeDelete(repository: Repository, lease: Lease, plan: DeletePlan, reason: string, run: string, context: Context): Promise<void> {
+  if (plan.refusals.length > 0) throw new Failure('target-unsafe', `backup ${plan.backup} is not deleted: ${plan.refusals.join('; ')}`)
+  await lease.append({ kind: 'delete', backup: plan.backup, reason, objects: [...plan.objects], run })
+  await updateLatestAlias(repository.storage, lease.state())
+  await purgeTombstones(repository, lease, run, context)
+}
+
+/** Removes the objects of every tombstone whose purge was interrupted, and of new ones. Keys that a living backup uses are spared. */
+export async function purgeTombstones(repository: Repository, lease: Lease, run: string, context: Context): Promise<void> {
+  const used = new Set(livingBackups(lease.state()).map((record) => record.facts.key))
+  for (const record of lease.state().backups.values()) {
+    if (record.deleted === null || record.deleted.purged) continue
+    for (const key of record.deleted.objects) if (!used.has(key)) await deleteTree(repository.storage, key, context)
+    await lease.append({ kind: 'purged', backup: record.facts.id, run })
+  }
+}

@@ -1,0 +1,52 @@
+import { Failure } from '../kernel/failure.ts'
+import type { Backup } from './backup.ts'
+import { latestGood, livingBackups, type BackupRecord, type ClusterState } from './cluster-log.ts'
+import type { Repository } from './repository.ts'
+
+/** A backup as people see it: its facts, its state now, and where it is. */
+export function describeBackup(record: BackupRecord, repositories: readonly Repository[]): Backup {
+  const first = repositories[0]
+  return {
+    ...record.facts,
+    state: record.state,
+    path: first?.storage.localPath?.(record.facts.key) ?? null,
+    keptUntil: null,
+    keptBecause: record.pinned ? `pinned: ${record.pinReason ?? ''}` : null,
+    pinned: record.pinned,
+    pinReason: record.pinReason,
+    provenAt: record.provenAt,
+    verifiedAt: record.verifiedAt,
+    problems: record.problems,
+    repositories: repositories.map((repository) => repository.name),
+  }
+}
+
+/**
+ * Finds the backup that `wanted` means: `latest` (newest complete one not known to be damaged), an id, a name,
+ * a file name, or a unique prefix of an id. Rejects with `backup-missing` or, for two meanings, `usage-invalid`.
+ */
+export function findBackup(state: ClusterState, wanted: string): BackupRecord {
+  const living = livingBackups(state)
+  if (wanted === 'latest') {
+    const found = latestGood(state)
+    if (found === undefined) throw none(state, living.length === 0 ? 'it has none yet' : 'all of them are partial or damaged')
+    return found
+  }
+  const exact = living.filter(({ facts }) => facts.id === wanted || facts.name === wanted || facts.fileName === wanted || facts.key === wanted)
+  const matches = exact.length > 0 ? exact : living.filter(({ facts }) => facts.id.startsWith(wanted))
+  const [only, other] = matches
+  if (only === undefined) throw none(state, `nothing is called "${wanted}"`)
+  if (other !== undefined) {
+    throw new Failure('usage-invalid', `"${wanted}" means more than one backup of cluster "${state.cluster}"`, { hints: matches.slice(0, 5).map(({ facts }) => `${facts.id}  ${facts.fileName}`) })
+  }
+  return only
+}
+
+function none(state: ClusterState, why: string): Failure {
+  return new Failure('backup-missing', `cluster "${state.cluster}" has no such backup: ${why}`, { hints: ['see what there is: tidemark list', 'make one: tidemark backup'] })
+}
+
+/** The newest intact backup of the same database beside a damaged one, to be named in the failure. */
+export function newestIntactBeside(state: ClusterState, damaged: BackupRecord): BackupRecord | undefined {
+  return livingBackups(state).find((record) => record.facts.id !== damaged.facts.id && record.state !== 'damaged' && !record.facts.partial && record.facts.database === damaged.facts.database)
+}

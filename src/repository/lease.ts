@@ -1,0 +1,174 @@
+import type { Context } from '../kernel/context.ts'
+import { utc } from '../kernel/clock.ts'
+import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
+import type { Storage } from '../storage/storage.ts'
+import { append, readClusterLog } from './commit-log.ts'
+import type { ClusterState, OpenRun } from './cluster-log.ts'
+import type { Holder, NewEntry } from './commit-entry.ts'
+import { commitKey, leaseKey } from './layout.ts'
+
+/** How often a holder rewrites its heartbeat, and the age at which others may take over. Eight beats may be lost. */
+const heartbeatMs = 15_000
+export const leaseTtlMs = 120_000
+
+/** Who we are to other runs, and whether a holder's process is certainly gone; the edges know (they may ask the system). */
+export interface Whereabouts {
+  readonly self: Omit<Holder, 'id'>
+  /** True only when the holder ran where we can see it and its process does not exist any more. */
+  isGone(holder: Holder): Promise<boolean>
+}
+
+export interface LeaseRequest {
+  readonly cluster: string
+  readonly run: string
+  readonly verb: string
+  /** Keys outside `.tidemark/` that the run may write, decided from the log as it is when the lease is taken. */
+  readonly objects: (state: ClusterState) => readonly string[]
+}
+
+/** The right to write for one cluster. Disposing it without `end` leaves the run open: the next one takes over and sweeps. */
+export interface Lease extends AsyncDisposable {
+  readonly epoch: number
+  readonly objects: readonly string[]
+  /** The log as this holder last saw it. */
+  state(): ClusterState
+  /** Appends under this epoch; rejects with `locked` when another run took over. */
+  append(entry: NewEntry | ((state: ClusterState) => NewEntry)): Promise<ClusterState>
+  end(outcome: 'ok' | 'partial' | 'failed' | 'cancelled'): Promise<void>
+}
+
+/** Takes the lease of a cluster, or rejects with `locked`. Orphans of a dead run that it takes over are removed first. */
+export async function takeLease(storage: Storage, request: LeaseRequest, whereabouts: Whereabouts, context: Context): Promise<Lease> {
+  const holder: Holder = { ...whereabouts.self, id: request.run }
+  let objects: readonly string[] = []
+  const before = await readClusterLog(storage, request.cluster, context)
+  if (before.open !== null) await requireDead(storage, request.cluster, before.open, whereabouts, context)
+  let state = await append(
+    storage,
+    before,
+    (now) => {
+      objects = request.objects(now)
+      return { kind: 'begin', epoch: now.head + 1, takesOver: now.open?.epoch ?? null, holder, verb: request.verb, run: request.run, objects: [...objects] }
+    },
+    context,
+    {
+      check: (now) => {
+        // Somebody began while we looked at the dead one: whoever it is, it lives.
+        if (now.open !== null && now.open.epoch !== before.open?.epoch) throw lockedBy(request.cluster, now.open)
+      },
+    },
+  )
+  const epoch = state.epoch
+  const heart = beat(storage, request, holder, epoch, context)
+  try {
+    await heart.first
+    state = await sweepInterrupted(storage, state, epoch, request.run, context)
+  } catch (error) {
+    await heart.stop()
+    throw error
+  }
+
+  return {
+    epoch,
+    objects,
+    state: () => state,
+    append: async (entry) => {
+      state = await append(storage, state, entry, context, { epoch })
+      return state
+    },
+    end: async (outcome) => {
+      // Cancelled runs must be able to say so: the append does not listen to the run's signal.
+      state = await append(storage, state, { kind: 'end', epoch, outcome, run: request.run }, { ...context, signal: new AbortController().signal }, { epoch })
+      await heart.stop()
+      await storage.delete(leaseKey(request.cluster, epoch)).catch(forgetHeartbeat(context))
+    },
+    [Symbol.asyncDispose]: heart.stop,
+  }
+}
+
+/** Nothing refers to the heartbeat of an ended run; a leftover one is a few bytes. */
+function forgetHeartbeat(context: Context): (error: unknown) => void {
+  return (error) => context.emit({ type: 'note', message: `the heartbeat of this run could not be removed: ${messageOf(error)}` })
+}
+
+function beat(storage: Storage, request: LeaseRequest, holder: Holder, epoch: number, context: Context) {
+  const stop = new AbortController()
+  const write = async () => {
+    const text = JSON.stringify({ format: 'tidemark-lease/1', epoch, run: request.run, holder, renewedAt: utc(context.clock.now()), ttlSeconds: leaseTtlMs / 1000 })
+    await storage.put(leaseKey(request.cluster, epoch), new TextEncoder().encode(`${text}\n`), { contentType: 'application/json' })
+  }
+  const first = write()
+  const loop = (async () => {
+    await first.catch(() => stop.abort())
+    while (!stop.signal.aborted) {
+      try {
+        await context.clock.sleep(heartbeatMs, stop.signal)
+        await write()
+      } catch (error) {
+        // A lost beat is no loss: the commit entry is what fences. Saying it is enough.
+        if (!stop.signal.aborted) context.emit({ type: 'warning', code: 'heartbeat-lost', message: `the lease could not be renewed: ${messageOf(error)}` })
+      }
+    }
+  })()
+  return {
+    first,
+    stop: async () => {
+      stop.abort()
+      await loop
+    },
+  }
+}
+
+async function requireDead(storage: Storage, cluster: string, run: OpenRun, whereabouts: Whereabouts, context: Context): Promise<void> {
+  if (await whereabouts.isGone(run.holder)) return
+  const heartbeat = (await storage.stat(leaseKey(cluster, run.epoch), context)) ?? (await storage.stat(commitKey(cluster, run.epoch), context))
+  if (heartbeat === undefined) return
+  const ageMs = (await storageNow(storage, cluster, context)).since(heartbeat.modifiedAt).total('milliseconds')
+  if (ageMs < leaseTtlMs) throw lockedBy(cluster, run, ageMs)
+  context.emit({ type: 'note', message: `run ${run.run} of ${run.holder.host} gave no sign for ${Math.round(ageMs / 1000)} s; this run takes over its lease` })
+}
+
+/** The storage's clock, read from an object written now: our own clock may be wrong. */
+async function storageNow(storage: Storage, cluster: string, context: Context): Promise<Temporal.Instant> {
+  const key = leaseKey(cluster, 0).replace(/\d{10}\.json$/, `now-${crypto.randomUUID()}`)
+  const written = await storage.put(key, new Uint8Array([10]), { signal: context.signal })
+  await storage.delete(key, context)
+  return written.modifiedAt
+}
+
+function lockedBy(cluster: string, run: OpenRun, ageMs?: number): Failure {
+  const seen = ageMs === undefined ? '' : `, last sign ${Math.max(0, Math.round(ageMs / 1000))} s ago`
+  return new Failure('locked', `cluster "${cluster}" is in use by ${run.verb} ${run.run} on ${run.holder.host} (process ${run.holder.pid}) since ${run.at}${seen}`, {
+    hints: ['wait for it to end, or stop it', `a run that died is taken over by itself ${leaseTtlMs / 1000} s after its last sign`],
+    details: { run: run.run, host: run.holder.host, pid: run.holder.pid, since: run.at },
+  })
+}
+
+/**
+ * Removes what dead runs left outside the log. A key that a living backup uses is never touched; a key once named by a
+ * dead run is never used again (`burntKeys`), so its stale writer, should it wake, can overwrite nothing.
+ */
+async function sweepInterrupted(storage: Storage, state: ClusterState, epoch: number, run: string, context: Context): Promise<ClusterState> {
+  let current = state
+  for (const dead of state.interrupted) {
+    const committed = [...current.backups.values()].filter((record) => record.deleted === null)
+    const used = new Set(committed.flatMap((record) => (record.epoch === dead.epoch ? dead.objects : [record.facts.key])))
+    for (const key of dead.objects) if (!used.has(key)) await deleteTree(storage, key, context)
+    current = await append(storage, current, { kind: 'swept', epoch, interrupted: dead.epoch, run }, context, { epoch })
+    context.emit({ type: 'note', message: `removed what the interrupted ${dead.verb} ${dead.run} had left` })
+  }
+  return current
+}
+
+/** Deletes an object, or, for a key ending in `/`, everything below it. */
+export async function deleteTree(storage: Storage, key: string, context: Pick<Context, 'signal'>): Promise<void> {
+  if (!key.endsWith('/')) return storage.delete(key, context)
+  const keys: string[] = []
+  for await (const object of storage.list(key, context)) keys.push(object.key)
+  for (const each of keys) await storage.delete(each, context)
+}
+
+/** Whether an error means that another run owns the cluster now. */
+export function isLockLost(error: unknown): boolean {
+  return isFailure(error, 'locked')
+}
