@@ -1,0 +1,88 @@
+import type { ClusterSettings, RepositorySettings, Settings } from '../config/settings.ts'
+import type { Context } from '../kernel/context.ts'
+import { Failure, messageOf } from '../kernel/failure.ts'
+import { readClusterLog, listClusters } from '../repository/commit-log.ts'
+import type { ClusterState } from '../repository/cluster-log.ts'
+import { openOrCreateRepository, openRepository, type Repository } from '../repository/repository.ts'
+import { openStorage } from '../storage/open.ts'
+import type { Machine } from './machine.ts'
+
+/** What every verb of the API stands on: the settings, the machine, and where to tell and when to stop. */
+export interface Workspace {
+  readonly settings: Settings
+  readonly machine: Machine
+  readonly context: Context
+}
+
+/** The cluster meant by `name`, or the only one there is. */
+export function pickCluster(workspace: Workspace, name?: string): ClusterSettings {
+  const names = Object.keys(workspace.settings.clusters)
+  const wanted = name ?? (names.length === 1 ? names[0] : undefined)
+  const cluster = wanted === undefined ? undefined : workspace.settings.clusters[wanted]
+  if (cluster !== undefined) return cluster
+  if (names.length === 0) {
+    throw new Failure('config-invalid', 'no database is configured', { hints: ['set DATABASE_URL=postgres://user:password@host/database, or write a tidemark.yaml: tidemark init'] })
+  }
+  throw new Failure('usage-invalid', name === undefined ? 'several clusters are configured; name one' : `no cluster is called "${name}"`, { hints: [`configured: ${names.join(', ')}`] })
+}
+
+export interface OpenRepositories extends AsyncDisposable {
+  readonly repositories: readonly Repository[]
+  /** Those that could not be opened, when `tolerant`. */
+  readonly failed: readonly { readonly name: string; readonly error: unknown }[]
+}
+
+/** Opens repositories by name. With `create`, missing ones are made (the first backup needs no `init`). With `tolerant`, one that fails does not stop the others. */
+export async function openRepositories(workspace: Workspace, names: readonly string[], options: { create?: boolean; tolerant?: boolean } = {}): Promise<OpenRepositories> {
+  await using stack = new AsyncDisposableStack()
+  const repositories: Repository[] = []
+  const failed: { name: string; error: unknown }[] = []
+  for (const name of names) {
+    const settings = workspace.settings.repositories[name]
+    if (settings === undefined) {
+      throw new Failure('usage-invalid', `no repository is called "${name}"`, { hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`] })
+    }
+    try {
+      const repository = await openOne(settings, workspace, options.create === true)
+      stack.use(repository.storage)
+      repositories.push(repository)
+    } catch (error) {
+      if (options.tolerant !== true || workspace.context.signal.aborted) throw error
+      failed.push({ name, error })
+    }
+  }
+  const [first] = failed
+  if (repositories.length === 0 && first !== undefined) throw first.error
+  for (const { name, error } of failed) workspace.context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${name}" cannot be used: ${messageOf(error)}` })
+  const owned = stack.move()
+  return { repositories, failed, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+}
+
+async function openOne(settings: RepositorySettings, workspace: Workspace, create: boolean): Promise<Repository> {
+  const { context } = workspace
+  const storage = await openStorage(settings.storage, context)
+  try {
+    return create ? await openOrCreateRepository(settings.name, storage, settings.layout, context) : await openRepository(settings.name, storage, context.signal)
+  } catch (error) {
+    await storage[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
+/** The repositories a read may use: those of the cluster, or the named ones. */
+export function repositoryNames(workspace: Workspace, cluster: ClusterSettings | undefined, named: readonly string[] | undefined): readonly string[] {
+  if (named !== undefined && named.length > 0) return named
+  return cluster?.repositories ?? Object.keys(workspace.settings.repositories)
+}
+
+/** What the logs of several repositories say of one cluster, first repository first. */
+export async function readStates(repositories: readonly Repository[], cluster: string, context: Context): Promise<readonly { repository: Repository; state: ClusterState }[]> {
+  return Promise.all(repositories.map(async (repository) => ({ repository, state: await readClusterLog(repository.storage, cluster, context) })))
+}
+
+/** Every cluster that is configured or has a log in one of the repositories. */
+export async function knownClusters(workspace: Workspace, repositories: readonly Repository[]): Promise<readonly string[]> {
+  const names = new Set(Object.keys(workspace.settings.clusters))
+  for (const repository of repositories) for (const name of await listClusters(repository.storage, workspace.context.signal)) names.add(name)
+  return [...names]
+}

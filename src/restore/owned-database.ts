@@ -1,0 +1,195 @@
+import { z } from 'zod'
+import { Failure } from '../kernel/failure.ts'
+import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
+import type { Session } from '../postgres/session.ts'
+import type { DumpSource } from '../repository/manifest.ts'
+import { terminateSessions } from './swap.ts'
+
+/**
+ * Databases that Tidemark made carry a mark in their comment. A database is dropped only by OID and mark, never by its
+ * name alone: a name can be cut, taken over or mistyped, and then it is somebody's production.
+ */
+const markSchema = z.object({
+  kind: z.enum(['restore', 'test', 'drill', 'old', 'undone']),
+  run: z.string(),
+  backup: z.string().nullable(),
+  at: z.string(),
+  /** From this moment a sweeper may drop it; null = kept until a person says so. */
+  expires: z.string().nullable(),
+})
+export type Mark = z.infer<typeof markSchema>
+
+const prefix = 'tidemark:'
+
+export function formatMark(mark: Mark): string {
+  return `${prefix}${JSON.stringify(mark)}`
+}
+
+export function parseMark(comment: string | null): Mark | undefined {
+  if (comment === null || !comment.startsWith(prefix)) return undefined
+  try {
+    return markSchema.parse(JSON.parse(comment.slice(prefix.length)))
+  } catch {
+    // A comment that only looks like ours gives no right to drop anything.
+    return undefined
+  }
+}
+
+export interface FoundDatabase {
+  readonly oid: number
+  readonly name: string
+  readonly comment: string | null
+  readonly mark: Mark | undefined
+  readonly owner: string
+  readonly isTemplate: boolean
+}
+
+const selectDatabases = `SELECT d.oid::text AS oid, d.datname AS name, pg_catalog.shobj_description(d.oid, 'pg_database') AS comment, pg_catalog.pg_get_userbyid(d.datdba) AS owner, d.datistemplate AS template FROM pg_catalog.pg_database d`
+
+interface DatabaseRow {
+  oid: string
+  name: string
+  comment: string | null
+  owner: string
+  template: boolean
+}
+
+function found(row: DatabaseRow): FoundDatabase {
+  return { oid: Number(row.oid), name: row.name, comment: row.comment, mark: parseMark(row.comment), owner: row.owner, isTemplate: row.template }
+}
+
+export async function findDatabase(session: Session, name: string): Promise<FoundDatabase | undefined> {
+  const [row] = await session.query<DatabaseRow>(`${selectDatabases} WHERE d.datname = $1`, [name])
+  return row === undefined ? undefined : found(row)
+}
+
+export async function findDatabaseByOid(session: Session, oid: number): Promise<FoundDatabase | undefined> {
+  const [row] = await session.query<DatabaseRow>(`${selectDatabases} WHERE d.oid = $1::oid`, [oid])
+  return row === undefined ? undefined : found(row)
+}
+
+export async function listOwnedDatabases(session: Session): Promise<readonly FoundDatabase[]> {
+  const rows = await session.query<DatabaseRow>(`${selectDatabases} WHERE pg_catalog.shobj_description(d.oid, 'pg_database') LIKE 'tidemark:%' ORDER BY d.datname`)
+  return rows.map(found).filter((database) => database.mark !== undefined)
+}
+
+/** Whether nothing was ever put into the database the session is connected to. */
+export async function isEmptyDatabase(session: Session): Promise<boolean> {
+  const [row] = await session.query<{ used: boolean }>(
+    `SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e'))
+         OR EXISTS (SELECT FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e'))
+         OR EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata) AS used`,
+  )
+  return row?.used !== true
+}
+
+export interface CreateDatabaseRequest {
+  readonly name: string
+  readonly mark: Mark
+  /** Properties of the source, where known; encoding and locale decide whether the data fits and how it sorts. */
+  readonly source: DumpSource | null
+  readonly owner: string | null
+}
+
+/** Creates an empty database like the source's, marks it as ours and gives it the source's ACL before any data is in it. Returns its OID and what could not be carried over. */
+export async function createOwnedDatabase(session: Session, request: CreateDatabaseRequest): Promise<{ oid: number; warnings: readonly string[] }> {
+  const { source } = request
+  const warnings: string[] = []
+  const roles = new Set((await session.query<{ rolname: string }>('SELECT rolname FROM pg_catalog.pg_roles')).map((row) => row.rolname))
+  const options: string[] = ['TEMPLATE template0']
+  if (source !== null) {
+    options.push(`ENCODING ${quoteLiteral(source.encoding)}`)
+    if (source.collate !== null) options.push(`LC_COLLATE ${quoteLiteral(source.collate)}`)
+    if (source.ctype !== null) options.push(`LC_CTYPE ${quoteLiteral(source.ctype)}`)
+    options.push(...(await localeProviderOptions(session, source, warnings)))
+  }
+  if (request.owner !== null && roles.has(request.owner)) options.push(`OWNER ${quoteIdentifier(request.owner)}`)
+  else if (request.owner !== null) warnings.push(`role "${request.owner}", the owner on the source, does not exist here; the database belongs to the restoring role`)
+
+  await session.query(`CREATE DATABASE ${quoteIdentifier(request.name)} ${options.join(' ')}`)
+  const database = await findDatabase(session, request.name)
+  if (database === undefined) throw new Failure('query-failed', `the database "${request.name}" was created but is not in the catalogue`)
+  await session.query(`COMMENT ON DATABASE ${quoteIdentifier(request.name)} IS ${quoteLiteral(formatMark(request.mark))}`)
+  if (source?.acl !== null && source?.acl !== undefined) warnings.push(...(await applyDatabaseAcl(session, request.name, source.acl, roles)))
+  return { oid: database.oid, warnings }
+}
+
+async function localeProviderOptions(session: Session, source: DumpSource, warnings: string[]): Promise<readonly string[]> {
+  if (source.localeProvider === null || source.localeProvider === 'libc') return []
+  const major = Math.floor(session.serverVersionNum / 10_000)
+  if (major < 15 || (source.localeProvider === 'builtin' && major < 17)) {
+    warnings.push(`the source sorts with the ${source.localeProvider} provider, which this server does not have: text may sort differently`)
+    return []
+  }
+  const options = [`LOCALE_PROVIDER ${quoteIdentifier(source.localeProvider)}`]
+  if (source.icuLocale !== null) options.push(source.localeProvider === 'builtin' ? `BUILTIN_LOCALE ${quoteLiteral(source.icuLocale)}` : `ICU_LOCALE ${quoteLiteral(source.icuLocale)}`)
+  if (source.icuRules !== null && major >= 16) options.push(`ICU_RULES ${quoteLiteral(source.icuRules)}`)
+  return options
+}
+
+const privilegeNames: Readonly<Record<string, string>> = { C: 'CREATE', T: 'TEMPORARY', c: 'CONNECT' }
+
+/** Grants what the source's database ACL granted, to the roles that exist here, and revokes the default from PUBLIC. */
+export async function applyDatabaseAcl(session: Session, database: string, acl: readonly string[], roles: ReadonlySet<string>): Promise<readonly string[]> {
+  const warnings: string[] = []
+  await session.query(`REVOKE ALL ON DATABASE ${quoteIdentifier(database)} FROM PUBLIC`)
+  for (const item of acl) {
+    const parsed = parseAclItem(item)
+    if (parsed === undefined) {
+      warnings.push(`the database privilege "${item}" was not understood and not granted`)
+      continue
+    }
+    if (parsed.grantee !== '' && !roles.has(parsed.grantee)) {
+      warnings.push(`role "${parsed.grantee}" does not exist here, so its database privileges were not granted`)
+      continue
+    }
+    const to = parsed.grantee === '' ? 'PUBLIC' : quoteIdentifier(parsed.grantee)
+    for (const { privilege, grantable } of parsed.privileges) {
+      await session.query(`GRANT ${privilege} ON DATABASE ${quoteIdentifier(database)} TO ${to}${grantable && parsed.grantee !== '' ? ' WITH GRANT OPTION' : ''}`)
+    }
+  }
+  return warnings
+}
+
+/** `grantee=privileges/grantor`, the text form of aclitem; a grantee with odd characters is in double quotes. Empty grantee = PUBLIC. */
+export function parseAclItem(item: string): { grantee: string; privileges: readonly { privilege: string; grantable: boolean }[] } | undefined {
+  const match = /^(?:"((?:[^"]|"")*)"|([^"=]*))=([A-Za-z*]*)\/.+$/s.exec(item)
+  if (match === null) return undefined
+  const grantee = match[1]?.replaceAll('""', '"') ?? match[2] ?? ''
+  const privileges = [...(match[3] ?? '').matchAll(/([A-Za-z])(\*?)/g)].flatMap(([, letter = '', star]) => {
+    const privilege = privilegeNames[letter]
+    return privilege === undefined ? [] : [{ privilege, grantable: star === '*' }]
+  })
+  return { grantee, privileges }
+}
+
+/** Drops a database that carries our mark and has this OID, ending its sessions. Anything else is refused (exit 15). */
+export async function dropOwnedDatabase(session: Session, oid: number, reason: string): Promise<void> {
+  const database = await findDatabaseByOid(session, oid)
+  if (database === undefined) return
+  if (database.mark === undefined) {
+    throw new Failure('target-unsafe', `database "${database.name}" is not dropped: it does not carry the mark of a database that Tidemark made (${reason})`, {
+      hints: ['if it really is to go, drop it yourself'],
+    })
+  }
+  await dropByOid(session, database)
+}
+
+/** Drops by name after ending sessions, and holds the OID against it first: the name could be somebody else's by now. */
+export async function dropByOid(session: Session, database: FoundDatabase): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    const now = await findDatabase(session, database.name)
+    if (now === undefined) return
+    if (now.oid !== database.oid) throw new Failure('target-unsafe', `database "${database.name}" is not dropped: another one has this name now (OID ${now.oid}, expected ${database.oid})`)
+    await terminateSessions(session, database.oid)
+    try {
+      await session.query(`DROP DATABASE ${quoteIdentifier(database.name)}`)
+      return
+    } catch (error) {
+      // A session may have slipped in between; PostgreSQL itself waited 5 s for it.
+      if (attempt === 3) throw error
+    }
+  }
+}
