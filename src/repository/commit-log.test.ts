@@ -1,0 +1,175 @@
+import { describe, expect, test } from 'vitest'
+import type { Context } from '../kernel/context.ts'
+import { systemClock } from '../kernel/clock.ts'
+import { memoryStorage } from '../storage/memory.ts'
+import type { BackupFacts } from './backup.ts'
+import { latestGood, livingBackups } from './cluster-log.ts'
+import { append, listClusters, readClusterLog } from './commit-log.ts'
+import { takeLease, type Whereabouts } from './lease.ts'
+import { commitKey } from './layout.ts'
+
+function contextAt(start: string): Context & { advance: (ms: number) => void } {
+  let now = Temporal.Instant.from(start)
+  return {
+    clock: { ...systemClock, now: () => now, sleep: (ms, signal) => systemClock.sleep(Math.max(ms, 60_000), signal) },
+    emit: () => undefined,
+    signal: new AbortController().signal,
+    advance: (ms) => (now = now.add({ milliseconds: ms })),
+  }
+}
+
+const alive: Whereabouts = { self: { host: 'a', pid: 1, place: null, startedTicks: null }, isGone: async () => false }
+const gone: Whereabouts = { ...alive, isGone: async () => true }
+
+function facts(id: string, change: Partial<BackupFacts> = {}): BackupFacts {
+  return {
+    id,
+    cluster: 'nexo',
+    database: 'nexo',
+    type: 'dump',
+    name: null,
+    startedAt: '2026-11-21T10:00:00.000Z',
+    endedAt: `2026-11-21T10:00:${id.padStart(2, '0')}.000Z`,
+    sizeBytes: 1,
+    storedBytes: 1,
+    checksum: 'sha256:00',
+    format: 'custom',
+    compression: 'zstd:3',
+    encryption: null,
+    key: `${id}.dump.zst`,
+    fileName: `${id}.dump.zst`,
+    postgresVersion: '15.0',
+    startLsn: null,
+    stopLsn: null,
+    timeline: null,
+    tables: [],
+    category: 'daily',
+    container: null,
+    user: null,
+    hostname: null,
+    toolVersion: '0.1.0',
+    partial: false,
+    committedAs: 'verified',
+    adopted: false,
+    ...change,
+  }
+}
+
+const manifest = { key: 'm', sha256: 'sha256:00' }
+const begin = (run: string, objects: string[] = []) => ({ cluster: 'nexo', run, verb: 'backup', objects: () => objects })
+
+describe('the commit log', () => {
+  test('of sixteen writers that append at once, every one gets its own number and none is lost', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    const lease = await takeLease(storage, begin('r1'), alive, context)
+    await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts('1'), manifest, run: 'r1' })
+    const empty = await readClusterLog(storage, 'nexo', context)
+    await Promise.all(Array.from({ length: 16 }, (_, number) => append(storage, empty, { kind: 'pin', backup: '1', reason: `writer ${number}`, run: `w${number}` }, context)))
+    const state = await readClusterLog(storage, 'nexo', context)
+    expect(state.head).toBe(2 + 16)
+    await lease.end('ok')
+  })
+
+  test('a hole in the log is an integrity failure, never a shorter history', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    const lease = await takeLease(storage, begin('r1'), alive, context)
+    await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts('1'), manifest, run: 'r1' })
+    await lease.end('ok')
+    await storage.delete(commitKey('nexo', 2))
+    await expect(readClusterLog(storage, 'nexo', context)).rejects.toMatchObject({ code: 'integrity' })
+  })
+
+  test('an entry that was changed breaks the chain and is named', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    const lease = await takeLease(storage, begin('r1'), alive, context)
+    await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts('1'), manifest, run: 'r1' })
+    await lease.end('ok')
+    const parts: Uint8Array[] = []
+    for await (const part of storage.read(commitKey('nexo', 2))) parts.push(part)
+    await storage.put(commitKey('nexo', 2), Buffer.from(Buffer.concat(parts).toString().replace('"database":"nexo"', '"database":"evil"')))
+    await expect(readClusterLog(storage, 'nexo', context)).rejects.toThrow(/entry 3/)
+  })
+
+  test('an entry of a newer format is refused by name', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    await storage.put(commitKey('nexo', 1), Buffer.from('{"format":"tidemark-commit/2"}'))
+    await expect(readClusterLog(storage, 'nexo', contextAt('2026-11-21T10:00:00Z'))).rejects.toMatchObject({ code: 'repository-format' })
+  })
+
+  test('cluster names with slashes, dots and emoji stay one folder and come back unchanged', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    for (const cluster of ['../up', '--file=x', 'naïve 🌊', 'a/b']) {
+      const lease = await takeLease(storage, { ...begin('r'), cluster }, alive, context)
+      await lease.end('ok')
+    }
+    expect((await listClusters(storage)).toSorted()).toEqual(['--file=x', '../up', 'a/b', 'naïve 🌊'].toSorted())
+  })
+})
+
+describe('the lease', () => {
+  test('a second run is refused while the first gives signs of life', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    await using first = await takeLease(storage, begin('r1'), alive, context)
+    await expect(takeLease(storage, begin('r2'), alive, context)).rejects.toMatchObject({ code: 'locked', exitCode: 11 })
+    expect(first.epoch).toBe(1)
+  })
+
+  test('of sixteen runs that begin at once exactly one gets the lease', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    const results = await Promise.allSettled(Array.from({ length: 16 }, (_, number) => takeLease(storage, begin(`r${number}`), alive, context)))
+    expect(results.filter((result) => result.status === 'fulfilled')).toHaveLength(1)
+    for (const result of results) if (result.status === 'fulfilled') await result.value.end('ok')
+  })
+
+  test('a stale holder that wakes after a takeover cannot commit', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    await using stale = await takeLease(storage, begin('r1'), alive, context)
+    const second = await takeLease(storage, begin('r2'), gone, context)
+    await expect(stale.append({ kind: 'backup', epoch: stale.epoch, backup: facts('1'), manifest, run: 'r1' })).rejects.toMatchObject({ code: 'locked' })
+    await second.append({ kind: 'backup', epoch: second.epoch, backup: facts('2'), manifest, run: 'r2' })
+    await second.end('ok')
+    expect(livingBackups(await readClusterLog(storage, 'nexo', context)).map((record) => record.facts.id)).toEqual(['2'])
+  })
+
+  test('what a dead run left is removed, but never the file of a committed backup', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    await using first = await takeLease(storage, begin('r1', ['1.dump.zst']), alive, context)
+    await storage.put('1.dump.zst', Buffer.from('kept'))
+    await first.append({ kind: 'backup', epoch: first.epoch, backup: facts('1'), manifest, run: 'r1' })
+    await using second = await takeLease(storage, begin('r2', ['2.dump.zst']), gone, context)
+    await storage.put('2.dump.zst', Buffer.from('orphan'))
+    const third = await takeLease(storage, begin('r3'), gone, context)
+    expect(second.epoch).toBeLessThan(third.epoch)
+    expect(await storage.stat('1.dump.zst')).toBeDefined()
+    expect(await storage.stat('2.dump.zst')).toBeUndefined()
+    expect(third.state().burntKeys.has('2.dump.zst')).toBe(true)
+    await third.end('ok')
+  })
+})
+
+describe('latest', () => {
+  test('skips partial and damaged backups', async () => {
+    await using storage = memoryStorage({ clock: systemClock })
+    const context = contextAt('2026-11-21T10:00:00Z')
+    const lease = await takeLease(storage, begin('r1'), alive, context)
+    for (const [id, change] of [
+      ['1', {}],
+      ['2', { partial: true }],
+      ['3', {}],
+    ] as const) {
+      await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts(id, change), manifest, run: 'r1' })
+    }
+    expect(latestGood(lease.state())?.facts.id).toBe('3')
+    await lease.append({ kind: 'damaged', backup: '3', problems: [], run: 'r1' })
+    expect(latestGood(lease.state())?.facts.id).toBe('1')
+    await lease.end('ok')
+  })
+})
