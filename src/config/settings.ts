@@ -15,6 +15,24 @@ export interface Settings {
   readonly origins: Readonly<Record<string, string>>
   /** Variables that were set and not used, with the reason. */
   readonly ignored: readonly { readonly variable: string; readonly reason: string }[]
+  /** Settings that were checked and are carried, but that no engine of this version acts upon; say so wherever they are shown. */
+  readonly notActing: readonly NotActing[]
+  /** Choices worth telling although nothing is wrong: which variable overrides which part of the URL. */
+  readonly notes: readonly string[]
+  /** What works but should be put right: a password inside the configuration file. */
+  readonly warnings: readonly string[]
+  /** Directory of pg_dump, pg_restore and psql to try first, absolute. */
+  readonly pgBin: string | null
+}
+
+export interface NotActing {
+  /** `clusters.nexo.retention`, `notify.email.to` */
+  readonly setting: string
+  /** What will act upon it one day: `retention`, `schedule`, `notify`, … */
+  readonly area: string
+  readonly origin: string
+  /** As written; secrets are references or `Secret`s. */
+  readonly value: unknown
 }
 
 export interface ClusterSettings {

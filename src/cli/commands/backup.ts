@@ -1,0 +1,111 @@
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { formatBytes, formatDuration, printable } from '../render/format.ts'
+import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+
+interface BackupFlags extends GlobalFlags {
+  type: 'dump' | 'full' | 'incr' | 'auto'
+  database?: string[]
+  allDatabases?: boolean
+  name?: string
+  nameUnique?: boolean
+  format?: 'custom' | 'plain' | 'directory'
+  compress?: string
+  schemaOnly?: boolean
+  dataOnly?: boolean
+  table?: string[]
+  schema?: string[]
+  excludeTable?: string[]
+  jobs?: number
+  fingerprint: boolean
+  verify: boolean
+  globals: boolean
+  dryRun?: boolean
+}
+
+export function parseCount(text: string): number {
+  const count = Number(text)
+  if (!Number.isInteger(count) || count < 1 || count > 64) throw new InvalidArgumentError('expected a whole number from 1 to 64.')
+  return count
+}
+
+export function backupCommand(): Command {
+  const command = new Command('backup')
+    .description('take a backup, read it back, and record what it holds')
+    .argument('[cluster]', 'the cluster (may be left out when one is configured)')
+    .option('--cluster <name>', 'same as the argument')
+    .addOption(new Option('--type <type>', 'kind of backup').choices(['dump', 'full', 'incr', 'auto']).default('auto'))
+    .option('--database <name...>', 'databases to dump (default: those of the configuration)')
+    .option('--all-databases', 'every database that can be connected to')
+    .option('--name <name>', 'name of the backup and stem of its file')
+    .option('--name-unique', 'add a suffix when the name is taken, instead of refusing')
+    .addOption(new Option('--format <format>', 'what pg_dump writes').choices(['custom', 'plain', 'directory']))
+    .option('--compress <method>', 'gzip:1-9, zstd:1-19 or none')
+    .option('--schema-only', 'definitions without rows')
+    .option('--data-only', 'rows without definitions')
+    .option('--table <pattern...>', 'only these tables (pg_dump patterns)')
+    .option('--schema <pattern...>', 'only these schemas')
+    .option('--exclude-table <pattern...>', 'leave these tables out')
+    .option('--jobs <n>', 'compression workers, or pg_dump workers for the directory format', parseCount)
+    .option('--no-fingerprint', 'do not record what the tables hold; a later drill can then only be partial')
+    .option('--no-verify', 'do not read back; the backup stays "stored"')
+    .option('--no-globals', 'leave roles and tablespaces out')
+    .option('--dry-run', 'show what would be done')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  tidemark backup
+  tidemark backup nexo --name before-v5
+  tidemark backup --format plain --compress none
+  tidemark backup --table orders --table 'audit.*'
+  tidemark backup --all-databases --json
+
+A backup ends "verified": every byte was read back and its content equals what pg_dump sent.`,
+    )
+  return addGlobalFlags(command).action(async (cluster: string | undefined, flags: BackupFlags) => {
+    await runAction(flags, async (runtime) => {
+      const { output } = runtime
+      const { takeBackups } = await import('../../api/take-backups.ts')
+      const name = cluster ?? flags.cluster
+      const result = await takeBackups(await runtime.workspace(), {
+        type: flags.type,
+        databases: flags.database ?? [],
+        allDatabases: flags.allDatabases === true,
+        name: flags.name ?? null,
+        nameUnique: flags.nameUnique === true,
+        selection: {
+          schemaOnly: flags.schemaOnly === true,
+          dataOnly: flags.dataOnly === true,
+          tables: flags.table ?? [],
+          schemas: flags.schema ?? [],
+          excludeTables: flags.excludeTable ?? [],
+        },
+        fingerprint: flags.fingerprint,
+        verify: flags.verify,
+        globals: flags.globals,
+        dryRun: flags.dryRun === true,
+        ...(name === undefined ? {} : { cluster: name }),
+        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
+        ...(flags.format === undefined ? {} : { format: flags.format }),
+        ...(flags.compress === undefined ? {} : { compress: flags.compress }),
+        ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
+      })
+      if (result.kind === 'plan') {
+        output.document({ plan: result.plan })
+        for (const line of result.plan.lines) output.line(printable(line))
+        return output.line('Nothing was changed.')
+      }
+      const { backups, warnings } = result
+      const [only] = backups
+      output.document(backups.length === 1 && only !== undefined ? { ...only, warnings } : { backups, warnings })
+      for (const backup of backups) {
+        const state = output.paint(backup.state === 'stored' ? 'yellow' : 'green', backup.state.toUpperCase())
+        const seconds = Temporal.Instant.from(backup.endedAt).since(Temporal.Instant.from(backup.startedAt)).total('seconds')
+        output.line(`backup ${output.paint('bold', backup.id)}  ${state}   ${printable(backup.path ?? backup.key)}`)
+        output.line(`  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`)
+        if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: tidemark drill ${backup.id}`)
+      }
+      if (result.partial) runtime.exitCode = 3
+    })
+  })
+}

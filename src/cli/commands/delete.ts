@@ -1,0 +1,45 @@
+import { Command } from 'commander'
+import { formatBytes, printable } from '../render/format.ts'
+import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+
+interface DeleteFlags extends GlobalFlags {
+  reason: string
+  dryRun?: boolean
+  yes?: boolean
+}
+
+export function deleteCommand(): Command {
+  const command = new Command('delete')
+    .description('delete one backup, by plan; the last good one and pinned ones are refused')
+    .argument('<backup>', 'id, unique beginning of an id, name or file name')
+    .option('--reason <text>', 'why; recorded', 'deleted by hand')
+    .option('--cluster <name>', 'the cluster it belongs to')
+    .option('--dry-run', 'show the plan and change nothing')
+    .option('-y, --yes', 'do not ask')
+    .addHelpText('after', '\nExample:\n  tidemark delete 20261121-110412-7f3k --dry-run')
+  return addGlobalFlags(command).action(async (backup: string, flags: DeleteFlags) => {
+    await runAction(flags, async (runtime) => {
+      const { output } = runtime
+      const { deleteBackup } = await import('../../api/change-backups.ts')
+      const outcome = await deleteBackup(await runtime.workspace(), {
+        backup,
+        reason: flags.reason,
+        dryRun: flags.dryRun === true,
+        ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
+        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
+        approve: async (plans) => {
+          const lines = plans.map(({ repository, plan }) => `${plan.backup} of database "${printable(plan.database)}" from repository ${repository} (${printable(plan.fileName)}, ${formatBytes(plan.freedBytes)})`)
+          await runtime.confirm(`Delete ${lines.join(' and ')}?`, { yes: flags.yes })
+        },
+      })
+      output.document(outcome)
+      for (const { repository, plan } of outcome.plans) {
+        for (const warning of plan.warnings) output.line(`${output.paint('yellow', '!')} ${warning}`)
+        for (const refusal of plan.refusals) output.line(`${output.paint('red', '✗')} would be refused: ${printable(refusal)}`)
+        output.line(`${outcome.deleted ? `${output.paint('green', '✓')} deleted` : 'would delete'} ${plan.backup} from ${repository}: ${plan.objects.map((key) => printable(key)).join(', ')} (${formatBytes(plan.freedBytes)})`)
+      }
+      if (!outcome.deleted) output.line('Nothing was changed.')
+      if (!outcome.deleted && outcome.plans.some(({ plan }) => plan.refusals.length > 0)) runtime.exitCode = 15
+    })
+  })
+}

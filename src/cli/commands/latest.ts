@@ -1,0 +1,24 @@
+import { Command } from 'commander'
+import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+
+export function latestCommand(): Command {
+  const command = new Command('latest')
+    .description('print the id of the newest complete backup that is not known to be damaged; exit 1 if there is none')
+    .argument('[cluster]', 'of this cluster')
+    .option('--path', 'print its file instead')
+    .option('--cluster <name>', 'same as the argument')
+    .addHelpText('after', '\nExample:\n  pg_restore --list "$(tidemark latest --path)"')
+  return addGlobalFlags(command).action(async (cluster: string | undefined, flags: GlobalFlags & { path?: boolean }) => {
+    await runAction(flags, async (runtime) => {
+      const { showBackup } = await import('../../api/show-backup.ts')
+      const name = cluster ?? flags.cluster
+      const { backup } = await showBackup(await runtime.workspace(), {
+        backup: 'latest',
+        ...(name === undefined ? {} : { cluster: name }),
+        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
+      })
+      runtime.output.document(backup)
+      runtime.output.line(flags.path === true ? (backup.path ?? backup.key) : backup.id)
+    })
+  })
+}

@@ -1,0 +1,23 @@
+import { Command } from 'commander'
+import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+
+export function showCommand(): Command {
+  const command = new Command('show')
+    .description('everything about one backup')
+    .argument('[backup]', 'id, unique beginning of an id, name, file name or "latest"', 'latest')
+    .option('--cluster <name>', 'the cluster it belongs to')
+    .addHelpText('after', '\nExamples:\n  tidemark show\n  tidemark show 20261121 --json')
+  return addGlobalFlags(command).action(async (backup: string, flags: GlobalFlags) => {
+    await runAction(flags, async (runtime) => {
+      const { showBackup } = await import('../../api/show-backup.ts')
+      const { renderBackup } = await import('../render/backups.ts')
+      const shown = await showBackup(await runtime.workspace(), {
+        backup,
+        ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
+        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
+      })
+      runtime.output.document(shown.backup)
+      if (!runtime.output.json) renderBackup(runtime.output, shown.backup, shown.open)
+    })
+  })
+}

@@ -1,0 +1,55 @@
+import type { Backup } from '../../repository/backup.ts'
+import { formatBytes, formatCount, formatUtc, printable, table } from './format.ts'
+import type { Output } from './output.ts'
+
+const colours = { stored: 'yellow', verified: 'cyan', proven: 'green', damaged: 'red' } as const
+
+/** `list`: newest first, the state in words, never by colour alone. */
+export function renderBackups(output: Output, backups: readonly Backup[]): void {
+  if (backups.length === 0) return output.line('No backups yet. Make one: tidemark backup')
+  const several = new Set(backups.map((backup) => backup.cluster)).size > 1 || new Set(backups.map((backup) => backup.database)).size > 1
+  const header = ['ID', ...(several ? ['DATABASE'] : []), 'TYPE', 'TAKEN (UTC)', 'SIZE', 'STATE', 'PROVEN', 'CLASS', 'KEPT', 'FILE']
+  const rows = backups.map((backup) => [
+    backup.id,
+    ...(several ? [printable(backup.database)] : []),
+    backup.partial ? `${backup.type} (partial)` : backup.type,
+    formatUtc(backup.endedAt),
+    formatBytes(backup.storedBytes),
+    output.paint(colours[backup.state], backup.state),
+    backup.provenAt === null ? '–' : formatUtc(backup.provenAt).slice(0, 16),
+    backup.category,
+    backup.pinned ? `pinned "${printable(backup.pinReason ?? '')}"` : 'until deleted',
+    printable(backup.name === null ? backup.fileName : `${backup.fileName}`),
+  ])
+  output.line(table([header.map((cell) => output.paint('dim', cell)), ...rows]))
+}
+
+/** `show`: everything about one backup, and how to open it without Tidemark. */
+export function renderBackup(output: Output, backup: Backup, open: string | null): void {
+  const rows: (readonly string[])[] = [
+    ['id', backup.id],
+    ['database', `${printable(backup.database)} (cluster ${printable(backup.cluster)})`],
+    ['state', `${output.paint(colours[backup.state], backup.state)}${backup.provenAt === null ? '' : `, proven ${formatUtc(backup.provenAt)} UTC`}`],
+    ['taken', `${formatUtc(backup.startedAt)} → ${formatUtc(backup.endedAt)} UTC`],
+    ['file', printable(backup.path ?? backup.key)],
+    ['format', `${backup.format}, ${backup.compression}${backup.partial ? ', partial' : ''}`],
+    ['size', `${formatBytes(backup.storedBytes)} stored, ${formatBytes(backup.sizeBytes)} out of pg_dump`],
+    ['checksum', backup.checksum],
+    ['server', `PostgreSQL ${printable(backup.postgresVersion ?? 'unknown')}`],
+    ['repositories', backup.repositories.map((name) => printable(name)).join(', ')],
+    ['kept', backup.pinned ? `pinned: ${printable(backup.pinReason ?? '')}` : 'until deleted (no retention is set)'],
+  ]
+  if (backup.name !== null) rows.splice(1, 0, ['name', printable(backup.name)])
+  for (const problem of backup.problems) rows.push(['problem', printable(`${problem.object}: ${problem.message}`)])
+  output.line(table(rows.map(([key = '', value = '']) => [output.paint('dim', key), value])))
+  if (backup.tables.length > 0) {
+    output.line()
+    const tables = backup.tables.toSorted((a, b) => (b.rows ?? 0) - (a.rows ?? 0)).slice(0, 20)
+    output.line(table([[output.paint('dim', 'ROWS'), output.paint('dim', 'TABLE')], ...tables.map(({ schema, name, rows: count }) => [count === null ? '?' : formatCount(count), printable(`${schema}.${name}`)])]))
+    if (backup.tables.length > tables.length) output.line(`… and ${backup.tables.length - tables.length} smaller tables (--json lists all)`)
+  }
+  if (open !== null) {
+    output.line()
+    output.line(`Without Tidemark:  ${open}`)
+  }
+}

@@ -1,0 +1,147 @@
+import type { Command } from 'commander'
+import { systemClock } from '../kernel/clock.ts'
+import type { Context } from '../kernel/context.ts'
+import { asFailure, Failure, failures } from '../kernel/failure.ts'
+import type { Machine } from '../api/machine.ts'
+import type { Workspace } from '../api/workspace.ts'
+import { createOutput, failureJson, type Output } from './render/output.ts'
+import { jsonProgress, textProgress } from './render/progress.ts'
+
+/** Flags that every command has. */
+export interface GlobalFlags {
+  config?: string
+  envFile?: string
+  json?: boolean
+  progress?: 'text' | 'json' | 'none'
+  quiet?: boolean
+  verbose?: boolean
+  repo?: string[]
+  cluster?: string
+}
+
+/** What a command is handed: where to write, what to work on, when to stop. */
+export interface Runtime {
+  readonly output: Output
+  readonly context: Context
+  readonly flags: GlobalFlags
+  machine(): Promise<Machine>
+  /** Settings are read only by commands that need them. */
+  workspace(): Promise<Workspace>
+  /** Asks on a terminal; without one, `--yes` is required (exit 15). */
+  confirm(question: string, options: { yes: boolean | undefined; typed?: string }): Promise<void>
+  /** What the finished command exits with besides failures: 3 when something was left out. */
+  exitCode: number
+}
+
+export function addGlobalFlags(command: Command): Command {
+  return command
+    .option('--config <file>', 'configuration file (default: tidemark.yaml here, then /etc/tidemark/tidemark.yaml)')
+    .option('--env-file <file>', 'file with environment variables (default: .env here, if there)')
+    .option('--repo <name...>', 'use only these repositories of the configuration')
+    .option('--json', 'print one JSON document on stdout')
+    .option('--progress <kind>', 'text, json (events as lines on stderr) or none')
+    .option('--quiet', 'no progress and no remarks')
+    .option('--verbose', 'more notes, client program output, and stack traces of failures')
+}
+
+type Action = (runtime: Runtime) => Promise<void>
+
+/** Runs one command: signals, progress, result and failure are handled here and nowhere else. */
+export async function runAction(flags: GlobalFlags, action: Action): Promise<void> {
+  const cancel = new AbortController()
+  const output = createOutput({
+    stdout: process.stdout,
+    stderr: process.stderr,
+    json: flags.json === true,
+    colour: process.stdout.isTTY === true && (process.env['NO_COLOR'] ?? '') === '' && flags.json !== true,
+    quiet: flags.quiet === true,
+    verbose: flags.verbose === true,
+  })
+  const progress = flags.progress === 'json' ? jsonProgress(output) : flags.progress === 'none' ? { listen: () => undefined, close: () => undefined } : textProgress(output, systemClock)
+  const context: Context = { clock: systemClock, emit: progress.listen, signal: cancel.signal }
+  const stopListening = listenForSignals(cancel, output)
+  let machine: Promise<Machine> | undefined
+  let workspace: Promise<Workspace> | undefined
+  const runtime: Runtime = {
+    output,
+    context,
+    flags,
+    exitCode: 0,
+    machine: () => (machine ??= loadMachine()),
+    workspace: () => (workspace ??= loadWorkspace(flags, context, runtime)),
+    confirm: (question, options) => confirm(question, options, output, progress.close),
+  }
+  try {
+    await action(runtime)
+    progress.close()
+    process.exitCode = runtime.exitCode
+  } catch (error) {
+    progress.close()
+    const failure = cancel.signal.aborted ? cancelled(error) : asFailure(error)
+    output.document({ ...documentOf(failure), error: failureJson(failure) })
+    output.failure(failure)
+    process.exitCode = failures[failure.code].exit
+  } finally {
+    stopListening()
+  }
+}
+
+/** A failure may carry the part of the result that was reached, which scripts still want to see. */
+function documentOf(failure: Failure): Record<string, unknown> {
+  const result: unknown = failure.details['result']
+  return typeof result === 'object' && result !== null ? { ...result } : {}
+}
+
+function cancelled(error: unknown): Failure {
+  const failure = asFailure(error)
+  // Damage found while stopping is still damage; everything else is the stop itself.
+  return failure.code === 'integrity' || failure.code === 'cancelled' ? failure : new Failure('cancelled', 'stopped on request', { cause: error })
+}
+
+function listenForSignals(cancel: AbortController, output: Output): () => void {
+  const onSignal = () => {
+    if (cancel.signal.aborted) process.exit(130)
+    output.remark('\nstopping … (once more to stop at once)')
+    cancel.abort(new Failure('cancelled', 'stopped on request'))
+  }
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, onSignal)
+  return () => {
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(name, onSignal)
+  }
+}
+
+async function loadMachine(): Promise<Machine> {
+  const [{ readMachine }, { availableParallelism }] = await Promise.all([import('../api/machine.ts'), import('node:os')])
+  return readMachine({ env: process.env, cwd: process.cwd(), pid: process.pid, uid: process.getuid?.() ?? null, cpus: availableParallelism() })
+}
+
+async function loadWorkspace(flags: GlobalFlags, context: Context, runtime: Runtime): Promise<Workspace> {
+  const { loadSettings } = await import('../config/load.ts')
+  const machine = await runtime.machine()
+  const settings = await loadSettings({
+    flags: { ...(flags.config === undefined ? {} : { config: flags.config }), ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }) },
+    env: machine.env,
+    cwd: machine.cwd,
+    home: machine.home,
+  })
+  return { settings, machine, context }
+}
+
+async function confirm(question: string, options: { yes: boolean | undefined; typed?: string }, output: Output, pauseProgress: () => void): Promise<void> {
+  if (options.yes === true) return
+  if (process.stdin.isTTY !== true || process.stderr.isTTY !== true) {
+    throw new Failure('target-unsafe', `this needs a yes, and there is no terminal to ask on: ${question}`, { hints: ['look at the plan with --dry-run, then repeat the command with --yes'] })
+  }
+  pauseProgress()
+  const { createInterface } = await import('node:readline/promises')
+  const lines = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    const wanted = options.typed
+    const answer = (await lines.question(wanted === undefined ? `${question} [y/N] ` : `${question}\nType ${wanted} to go on: `)).trim()
+    const agreed = wanted === undefined ? /^y(es)?$/i.test(answer) : answer === wanted
+    if (!agreed) throw new Failure('cancelled', 'not confirmed; nothing was changed')
+  } finally {
+    lines.close()
+  }
+  output.remark('')
+}

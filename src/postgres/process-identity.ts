@@ -1,0 +1,48 @@
+import { readFile } from 'node:fs/promises'
+import { platform } from 'node:os'
+import { kill } from 'node:process'
+import { systemCodeOf } from '../kernel/failure.ts'
+import { runProgram } from './run-program.ts'
+
+/**
+ * A text that stays equal while the same process holds this PID and never comes again: kernels reuse PIDs.
+ * Null when no such process exists. Linux: boot id and start time in ticks (proc(5), stat field 22); elsewhere `ps -o lstart`.
+ */
+export async function startMark(pid: number): Promise<string | null> {
+  if (platform() !== 'linux') return psColumn(pid, 'lstart=')
+  const stat = await readProc(`/proc/${pid}/stat`)
+  if (stat === null) return null
+  // The command's name stands in parentheses and may itself hold spaces and parentheses.
+  const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  if (afterName[0] === 'Z') return null
+  const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
+  return `${boot}/${afterName[19]}`
+}
+
+/** The command line of a process with its arguments joined by NUL (Linux) or spaces, or null when there is none. */
+export async function commandLine(pid: number): Promise<string | null> {
+  return platform() === 'linux' ? readProc(`/proc/${pid}/cmdline`) : psColumn(pid, 'command=')
+}
+
+/** Sends a signal; false when the process is already gone. */
+export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return kill(pid, signal)
+  } catch (error) {
+    if (systemCodeOf(error) === 'ESRCH') return false
+    throw error
+  }
+}
+
+async function readProc(path: string): Promise<string | null> {
+  return readFile(path, 'utf8').catch((error: unknown) => {
+    if (['ENOENT', 'ESRCH'].includes(systemCodeOf(error) ?? '')) return null
+    throw error
+  })
+}
+
+async function psColumn(pid: number, column: string): Promise<string | null> {
+  const run = await runProgram('ps', ['-ww', '-o', column, '-p', String(pid)], { environment: { PATH: '/usr/bin:/bin', LC_ALL: 'C' } })
+  const text = run.stdout.trim()
+  return text === '' ? null : text
+}
