@@ -207,26 +207,29 @@ class DirectSession implements Session {
     const release = this.#claim()
     const failed = Promise.withResolvers<never>()
     failed.promise.catch(() => undefined)
-    let ours: { error: unknown } | null = null
+    const failure: { ofSource: unknown; ofServer: unknown } = { ofSource: undefined, ofServer: undefined }
     try {
       this.#requireAlive(sql)
       const stream = copyStreams.from(sql)
-      stream.on('error', failed.reject)
+      stream.on('error', (error) => {
+        failure.ofServer ??= error
+        failed.reject(error)
+      })
       this.#client.query(stream)
       try {
         for await (const chunk of source) if (!stream.write(chunk)) await Promise.race([once(stream, 'drain'), failed.promise])
       } catch (error) {
-        ours = { error }
-        // Sends CopyFail; the server rolls the COPY back and says so.
+        if (error === failure.ofServer) throw error
+        failure.ofSource = error
+        // Sends CopyFail; the server rolls the COPY back and says so, which arrives as the stream's error.
         stream.destroy(new Error(messageOf(error)))
-        await Promise.race([once(stream, 'close'), failed.promise])
+        await failed.promise
       }
-      if (ours !== null) throw ours.error
       stream.end()
       await Promise.race([once(stream, 'finish'), failed.promise])
       return stream.rowCount
     } catch (error) {
-      throw ours !== null && error === ours.error ? error : this.#explain(error, `copy into database "${this.database}"`)
+      throw failure.ofSource ?? this.#explain(error, `copy into database "${this.database}"`)
     } finally {
       release()
     }

@@ -25,10 +25,15 @@ const parsers = new Map<number, (text: string) => unknown>([
   [16, (text) => text === 't'],
   ...[21, 23, 26, 700, 701].map((oid) => [oid, Number] as const),
   ...[114, 3802].map((oid) => [oid, (text: string): unknown => JSON.parse(text)] as const),
-  ...[1000, 1005, 1007, 1009, 1015, 1016, 1022, 1028].map((oid) => [oid, pg.types.getTypeParser(oid, 'text')] as const),
+  ...[1000, 1005, 1007, 1009, 1015, 1016, 1022, 1028].map((oid) => [oid, parserOfDriver(oid)] as const),
   // node-postgres knows no name[]; its text form is that of text[].
-  [1003, pg.types.getTypeParser(1009, 'text')],
+  [1003, parserOfDriver(1009)],
 ])
+
+/** Its types list only the scalar ones. */
+function parserOfDriver(oid: number): (text: string) => unknown {
+  return pg.types.getTypeParser(oid as never, 'text') as (text: string) => unknown
+}
 
 /** How the text of a value of this type becomes a JavaScript value; see `Session` for the rule. */
 export function parserOfType(oid: number): (text: string) => unknown {

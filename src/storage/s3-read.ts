@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import { Failure } from '../kernel/failure.ts'
 import { beyondEnd, objectMissing, replacedWhileReading, requireRange, shortRead } from './errors.ts'
 import { compareKeys, isKey } from './key.ts'
@@ -23,9 +24,8 @@ export async function* readObject(session: S3Session, key: string, options: Read
   const answer = await getObject(session, key, { ...options, range: ranged ? `bytes=${offset}-${length === undefined ? '' : offset + length - 1}` : undefined })
   // The reason why only part of the range exists, or the end of an object that ends exactly at the offset.
   if (answer === 'out of range') return yield* readNothing(session, key, options)
-  const body = answer.Body
-  if (body === undefined || answer.ContentLength === undefined) throw new Failure('storage-failed', `cannot read "${key}" in ${location}: the store sent no body or no length`)
-  const stream = Object.assign(body, {}) as AsyncIterable<Uint8Array> & { destroy(error?: Error): void }
+  const stream: unknown = answer.Body
+  if (!(stream instanceof Readable) || answer.ContentLength === undefined) throw new Failure('storage-failed', `cannot read "${key}" in ${location}: the store sent no body or no length`)
   const abort = () => stream.destroy(signal?.reason instanceof Error ? signal.reason : undefined)
   signal?.addEventListener('abort', abort, { once: true })
   let found = 0
@@ -38,7 +38,7 @@ export async function* readObject(session: S3Session, key: string, options: Read
     if (options.ifVersion !== undefined && version !== options.ifVersion) throw replacedWhileReading(location, key)
     options.opened?.({ key, sizeBytes: total, modifiedAt: modifiedAtOf(answer.LastModified, key), version })
     try {
-      for await (const chunk of stream) {
+      for await (const chunk of stream as AsyncIterable<Uint8Array>) {
         signal?.throwIfAborted()
         found += chunk.length
         if (found > expected) throw new Failure('storage-failed', `cannot read "${key}" in ${location}: more than the ${expected} bytes asked for came`)

@@ -44,7 +44,9 @@ export function s3Storage(options: S3Options, environment: S3Environment): Stora
       return copyObject(session, { from, to }, call)
     },
     abortStaleUploads: (olderThanMs, call = {}) => sweepUploads(session, olderThanMs, call),
-    [Symbol.asyncDispose]: () => session[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await session[Symbol.asyncDispose]()
+    },
   }
 }
 

@@ -1,9 +1,12 @@
+import { closeIterator } from './prefetch.ts'
+
 /** Reads a stream by counted bytes, for parsers. Holds at most what was asked for plus one chunk. */
 export class ByteCursor {
   readonly #iterator: AsyncIterator<Uint8Array>
   #buffer = Buffer.allocUnsafeSlow(1 << 17)
   #start = 0
   #end = 0
+  #reading = false
   #ended = false
   #offset = 0
 
@@ -24,7 +27,9 @@ export class ByteCursor {
   /** Waits until `count` bytes are here; false when the stream ends before. */
   async need(count: number): Promise<boolean> {
     while (this.available < count && !this.#ended) {
+      this.#reading = true
       const step = await this.#iterator.next()
+      this.#reading = false
       if (step.done === true) this.#ended = true
       else this.#append(step.value)
     }
@@ -53,8 +58,7 @@ export class ByteCursor {
 
   /** Closes the source when it is left before its end. */
   async close(): Promise<void> {
-    if (!this.#ended) await this.#iterator.return?.()
-    this.#ended = true
+    if (!this.#ended) await closeIterator(this.#iterator, this.#reading)
   }
 
   #append(chunk: Uint8Array): void {

@@ -1,29 +1,46 @@
-import { pipeline, type Transform } from 'node:stream'
+import { once } from 'node:events'
+import type { Gunzip, ZstdDecompress } from 'node:zlib'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 
 /**
- * The bytes that a Node decoder makes of `source`. Errors of the source pass as themselves; errors of the decoder go through
- * `explain`. Ends only when both have ended, so nothing of the source is left unread unseen.
+ * The bytes that a decoder of `node:zlib` makes of `source`. Errors of the source pass as themselves; errors of the decoder go
+ * through `explain`. Not `stream.pipeline`: that waits for ever when the decoder is done before its input is (node's zlib then
+ * never calls back), and does not tell what was left over.
+ *
+ * @returns the end of the last chunk fed that the decoder did not want; the source is then closed, with or without more to give.
  */
 export async function* throughDecoder(
   source: AsyncIterable<Uint8Array>,
-  decoder: Transform,
+  decoder: Gunzip | ZstdDecompress,
   explain: (error: unknown) => Error,
-): AsyncGenerator<Uint8Array, void, undefined> {
+): AsyncGenerator<Uint8Array, Uint8Array, undefined> {
   let sourceFailure: { readonly error: unknown } | undefined
-  async function* watched(): AsyncGenerator<Uint8Array, void, undefined> {
+  let fedBytes = 0
+  let last: Uint8Array = new Uint8Array(0)
+  const finished = once(decoder, 'close').then(() => undefined)
+  finished.catch(() => undefined) // `once` rejects on 'error', which the loop below meets too
+
+  const feed = async (): Promise<void> => {
     try {
-      yield* source
+      for await (const chunk of source) {
+        last = chunk
+        fedBytes += chunk.length
+        const written = new Promise<void>((resolve) => decoder.write(chunk, () => resolve()))
+        await Promise.race([written, finished])
+        if (decoder.destroyed || decoder.readableEnded) return
+      }
+      decoder.end()
     } catch (error) {
+      if (decoder.destroyed) return
       sourceFailure = { error }
-      throw error
+      decoder.destroy(error instanceof Error ? error : new Error(messageOf(error)))
     }
   }
-  const done = new Promise<void>((resolve, reject) => pipeline(watched, decoder, (error) => (error ? reject(error) : resolve())))
-  done.catch(() => undefined) // met below, or overtaken by the same error from the decoder
+
+  void feed()
   try {
     for await (const chunk of decoder) yield chunk as Uint8Array
-    await done
+    return last.subarray(last.length - (fedBytes - decoder.bytesWritten))
   } catch (error) {
     throw sourceFailure === undefined ? explain(error) : sourceFailure.error
   } finally {
@@ -33,14 +50,14 @@ export async function* throughDecoder(
 
 /** Errors of zlib's decoders carry these codes; anything else (no memory, our own mistakes) must not be called damage. */
 export function isDecodingError(error: unknown): boolean {
-  return /^(Z_(DATA|BUF|NEED_DICT)|ZSTD_error_|ERR_BUFFER_TOO_LARGE)/.test(systemCodeOf(error) ?? '')
+  return /^(Z_(DATA_ERROR|BUF_ERROR|NEED_DICT)$|ZSTD_error_|ERR_BUFFER_TOO_LARGE$)/.test(systemCodeOf(error) ?? '')
 }
 
 /** An `integrity` failure about compressed bytes, with the way out. */
 export function damaged(message: string, offset: number, cause?: unknown): Failure {
   return new Failure('integrity', `${message} (at byte ${offset} of the compressed stream)`, {
     hints: ['the stored file is damaged or incomplete: fetch it again or use another backup', 'tidemark verify tells which backups are whole'],
-    details: { offset, ...(cause === undefined ? {} : { decoder: messageOf(cause) }) },
+    details: { offset },
     cause,
   })
 }

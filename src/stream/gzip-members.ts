@@ -1,6 +1,6 @@
 import { promisify } from 'node:util'
 import { createGunzip, gunzip, gzip } from 'node:zlib'
-import { Failure, type FailureCode } from '../kernel/failure.ts'
+import { Failure, messageOf } from '../kernel/failure.ts'
 import { ByteCursor } from './byte-cursor.ts'
 import { atMost, blocks } from './chunks.ts'
 import { damaged, isDecodingError, throughDecoder } from './decoder.ts'
@@ -59,10 +59,9 @@ async function* members(cursor: ByteCursor, workers: number, signal: AbortSignal
     await cursor.need(2)
     if (!isGzip(cursor.peek(2))) throw invalid(cursor.available === 0 ? 'the file is empty' : 'not in gzip format', 0)
     yield* mapInOrder(numberedMembers(cursor), decompressMember, { workers, signal })
-    if (!(await cursor.need(1)) || (await onlyZerosRemain(cursor))) return
-    const start = cursor.offset
-    const decoder = createGunzip({ chunkSize: 1 << 18 })
-    yield* throughDecoder(foreignMembers(cursor), decoder, (error) => explained(error, start))
+    if (!(await cursor.need(1))) return
+    if (cursor.peek(1)[0] !== 0) yield* foreignMembers(cursor)
+    else if (!(await onlyZerosRemain(cursor))) throw invalid('something other than zeros follows the last member', cursor.offset)
   } finally {
     await cursor.close()
   }
@@ -104,4 +103,35 @@ async function decompressMember({ bytes, offset }: NumberedMember): Promise<Uint
     throw explained(error, offset)
   }
   throw invalid('length error', offset)
+}
+
+/** Everything from the cursor on through the streaming decoder, which checks each member's CRC and length. */
+async function* foreignMembers(cursor: ByteCursor): AsyncGenerator<Uint8Array, void, undefined> {
+  const start = cursor.offset
+  const tail = yield* throughDecoder(remaining(cursor), createGunzip({ chunkSize: 1 << 18 }), (error) => explained(error, start))
+  // The decoder stops before a zero byte and asks no questions about what follows.
+  if (!isZero(tail) || !(await onlyZerosRemain(cursor))) throw invalid('something other than zeros follows the last member', cursor.offset)
+}
+
+async function* remaining(cursor: ByteCursor): AsyncGenerator<Uint8Array, void, undefined> {
+  while (await cursor.need(1)) yield cursor.take(Math.min(cursor.available, 1 << 16))
+}
+
+async function onlyZerosRemain(cursor: ByteCursor): Promise<boolean> {
+  for await (const chunk of remaining(cursor)) if (!isZero(chunk)) return false
+  return true
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0)
+}
+
+function invalid(what: string, offset: number, cause?: unknown): Failure {
+  return damaged(`gzip: invalid compressed data: ${what}`, offset, cause)
+}
+
+function explained(error: unknown, offset: number): Error {
+  if (error instanceof Failure) return error
+  if (isDecodingError(error)) return invalid(messageOf(error), offset, error)
+  return error instanceof Error ? error : new Error(String(error))
 }

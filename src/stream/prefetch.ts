@@ -72,7 +72,7 @@ export async function* prefetch<T>(source: AsyncIterable<T>, { limit, weigh = ()
     signal?.removeEventListener('abort', consumer.ring)
     stopped = true
     room.ring()
-    if (!ended) await close(iterator, reading)
+    if (!ended) await closeIterator(iterator, reading)
   }
 }
 
@@ -146,7 +146,8 @@ async function orAborted<R>(promise: Promise<R>, signal: AbortSignal | undefined
   }
 }
 
-async function close(iterator: AsyncIterator<unknown>, reading: boolean): Promise<void> {
+/** Closes what is left before its end; waits for it unless it is in the middle of a read (see above). */
+export async function closeIterator(iterator: AsyncIterator<unknown>, reading: boolean): Promise<void> {
   const closed = Promise.resolve(iterator.return?.())
   if (reading) closed.catch(() => undefined)
   else await closed

@@ -104,7 +104,7 @@ async function* frames(cursor: ByteCursor, workers: number, signal: AbortSignal 
     if (!(await cursor.need(1))) throw damaged('zstd: the file is empty: not even one frame', 0)
     do {
       yield* mapInOrder(sizedFrames(cursor, place), decompressFrame, { workers, signal })
-      if (place.stop === 'stream') yield* throughDecoder(frameInPieces(cursor), createZstdDecompress({ chunkSize: 1 << 18 }), (error) => explained(error, cursor.offset))
+      if (place.stop === 'stream') yield* foreignFrame(cursor)
       signal?.throwIfAborted()
     } while (place.stop !== 'end')
   } finally {
@@ -216,6 +216,23 @@ async function decompressFrame({ bytes, contentBytes, offset }: SizedFrame): Pro
     throw explained(error, offset)
   }
   throw damaged(`zstd: a frame does not give the ${contentBytes} bytes that it promises`, offset)
+}
+
+/** One frame of unknown or great length, through the streaming decoder. */
+async function* foreignFrame(cursor: ByteCursor): AsyncGenerator<Uint8Array, void, undefined> {
+  const start = cursor.offset
+  const { contentBytes } = await frameHeader(cursor)
+  let sizeBytes = 0
+  const content = throughDecoder(frameInPieces(cursor), createZstdDecompress({ chunkSize: 1 << 18 }), (error) => explained(error, start))
+  for (;;) {
+    const step = await content.next()
+    if (step.done === true) {
+      if (step.value.length > 0 || (contentBytes !== null && sizeBytes !== contentBytes)) throw damaged('zstd: invalid compressed data: a frame ends too early', start)
+      return
+    }
+    sizeBytes += step.value.length
+    yield step.value
+  }
 }
 
 /** Exactly one frame, in pieces, for the streaming decoder. */
