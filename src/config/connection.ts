@@ -123,6 +123,7 @@ export function resolveConnection(sources: ConnectionSources): Connection | null
     container,
   }
   for (const part of parts) origins[part] ??= url !== null && explicit.has(part) ? url.origin : 'default'
+  origins['url'] ??= 'made of the parts'
   return { target, origins, notes }
 }
 

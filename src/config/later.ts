@@ -1,7 +1,7 @@
 import { Secret } from '../kernel/secret.ts'
 import { agreeing, contradiction, takeLater, type Environment, type VariableValue } from './environment.ts'
 import { jsonSchema } from './schema.ts'
-import { laterKey } from './schema-parts.ts'
+import { isReference, laterKey } from './schema-parts.ts'
 import type { NotActing } from './settings.ts'
 import { variableNamed, variables } from './variables.ts'
 import { formatPath, type ConfigSource, type SettingPath } from './yaml-file.ts'
@@ -9,9 +9,19 @@ import { formatPath, type ConfigSource, type SettingPath } from './yaml-file.ts'
 /** The parts of a file whose engines come later, found by the mark in the schema, with what was written. */
 export function laterInFile(source: ConfigSource): NotActing[] {
   const found: NotActing[] = []
-  collect(jsonSchema(), source.config, [], (path, area, value) => found.push({ setting: formatPath(path), area, origin: source.originOf(path), value }))
+  collect(jsonSchema(), source.config, [], (path, area, value) => found.push({ setting: formatPath(path), area, origin: source.originOf(path), value: hideInline(value) }))
   return found
 }
+
+/** Webhook addresses and headers usually are secrets; written inline they must still not be shown. */
+function hideInline(value: unknown, key = ''): unknown {
+  if (typeof value === 'string') return secretKeys.has(key) && !isReference(value) ? new Secret(value) : value
+  if (Array.isArray(value)) return value.map((item: unknown) => hideInline(item, key))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, hideInline(inner, key === 'headers' ? 'headers' : name)]))
+}
+
+const secretKeys = new Set(['url', 'headers', 'password'])
 
 type SchemaNode = Readonly<Record<string, unknown>>
 type Report = (path: SettingPath, area: string, value: unknown) => void
@@ -62,11 +72,11 @@ const classesByName = ['BACKUP_WEEKLY_RETENTION', 'BACKUP_MONTHLY_RETENTION'] as
  * The variables of the table whose engines come later: checked, then named as not acting. `cluster` is the one they are about
  * (null: none or several, so retention and schedule variables are ignored by name); `written` tells what a file already says.
  */
-export function laterVariables(environment: Environment, cluster: string | null, written: (setting: string) => string | null): NotActing[] {
+export function laterVariables(environment: Environment, cluster: string | null, written: (path: SettingPath) => string | null): NotActing[] {
   const found: NotActing[] = []
   const add = (name: string, setting: string, value: unknown) => {
     const spec = variableNamed(name)
-    const fromFile = written(setting)
+    const fromFile = written(setting.startsWith('notify.') || cluster === null ? ['notify'] : ['clusters', cluster, spec?.setting.split('.')[2] ?? ''])
     if (spec === undefined) return
     if (fromFile !== null) {
       environment.ignore(name, `the configuration file says it (${fromFile})`)

@@ -97,3 +97,13 @@ export function parseTimeZone(text: string): string {
     throw new Failure('config-invalid', 'expected an IANA time zone such as Europe/Paris or UTC')
   }
 }
+
+export function isTimeZone(text: string): boolean {
+  try {
+    parseTimeZone(text)
+    return true
+  } catch {
+    // parseTimeZone fails for one reason only.
+    return false
+  }
+}

@@ -28,6 +28,8 @@ export interface OpenRun {
   readonly at: string
   /** The backup it committed, if it did. */
   readonly committed: string | null
+  /** It gave up: nothing it wrote will be committed any more, even by a request that is still on its way. */
+  readonly abandoned: boolean
 }
 
 export interface BackupRecord {
@@ -71,7 +73,7 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
       const { epoch, run, verb, holder, objects, at } = entry
       const interrupted = state.open === null ? state.interrupted : [...state.interrupted, state.open]
       const burntKeys = state.open === null ? state.burntKeys : new Set([...state.burntKeys, ...state.open.objects])
-      return { ...next, epoch, open: { epoch, run, verb, holder, objects, at, committed: null }, interrupted, burntKeys }
+      return { ...next, epoch, open: { epoch, run, verb, holder, objects, at, committed: null, abandoned: false }, interrupted, burntKeys }
     }
     case 'swept': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
@@ -79,6 +81,7 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
     }
     case 'backup': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
+      if (state.open.abandoned) throw broken('its run had given up')
       if (state.backups.has(entry.backup.id)) throw broken(`backup ${entry.backup.id} exists already`)
       const record: BackupRecord = {
         facts: entry.backup,
@@ -94,6 +97,11 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
         deleted: null,
       }
       return { ...next, backups: new Map(state.backups).set(entry.backup.id, record), open: { ...state.open, committed: entry.backup.id } }
+    }
+    case 'abandon': {
+      if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
+      if (state.open.committed !== null) throw broken('its run had committed')
+      return { ...next, open: { ...state.open, abandoned: true } }
     }
     case 'end': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)

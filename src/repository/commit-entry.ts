@@ -31,6 +31,7 @@ const backupId = z.string().min(1).max(64)
 const entrySchema = z.discriminatedUnion('kind', [
   z.object({ ...common, kind: z.literal('begin'), epoch: z.number().int(), takesOver: z.number().int().nullable(), holder: holderSchema, verb: z.string(), objects: z.array(z.string()) }),
   z.object({ ...common, kind: z.literal('backup'), epoch: z.number().int(), backup: backupFactsSchema, manifest: objectRef }),
+  z.object({ ...common, kind: z.literal('abandon'), epoch: z.number().int() }),
   z.object({ ...common, kind: z.literal('end'), epoch: z.number().int(), outcome: z.enum(['ok', 'partial', 'failed', 'cancelled']) }),
   z.object({ ...common, kind: z.literal('swept'), epoch: z.number().int(), interrupted: z.number().int() }),
   z.object({ ...common, kind: z.literal('verified'), backup: backupId }),

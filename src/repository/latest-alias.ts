@@ -1,11 +1,6 @@
 import type { Storage } from '../storage/storage.ts'
 import { latestGood, type ClusterState } from './cluster-log.ts'
-import { latestAlias } from './layout.ts'
-
-/** The extension of a dump's file name with everything after the stem: `.sql.gz`, `.dump.zst`, `.d`. */
-export function extensionOf(fileName: string): string {
-  return /(\.(?:sql|dump|d|sql\.gz|sql\.zst|dump\.zst))\/?$/.exec(fileName)?.[1] ?? ''
-}
+import { extensionOf, latestAlias } from './layout.ts'
 
 /**
  * Points `latest_backup.<ext>` at the newest verified complete dump and removes aliases of other extensions that would be stale.

@@ -75,3 +75,13 @@ export function categoryOf(day: Temporal.PlainDate): 'daily' | 'weekly' | 'month
 export function latestAlias(extension: string): string {
   return `latest_backup${extension}`
 }
+
+/** A dump's extension, with everything after the stem: `.sql.gz`, `.dump.zst`, `.d`; '' for anything else. */
+export function extensionOf(fileName: string): string {
+  return /(\.(?:sql|dump|d|sql\.gz|sql\.zst|dump\.zst))$/.exec(fileName)?.[1] ?? ''
+}
+
+/** The file name without its dump extension. */
+export function stemOf(fileName: string): string {
+  return fileName.slice(0, fileName.length - extensionOf(fileName).length)
+}

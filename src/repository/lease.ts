@@ -2,10 +2,10 @@ import type { Context } from '../kernel/context.ts'
 import { utc } from '../kernel/clock.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
-import { append, readClusterLog } from './commit-log.ts'
+import { append, listClusters, readClusterLog } from './commit-log.ts'
 import type { ClusterState, OpenRun } from './cluster-log.ts'
 import type { Holder, NewEntry } from './commit-entry.ts'
-import { commitKey, leaseKey } from './layout.ts'
+import { commitKey, leaseKey, stemOf } from './layout.ts'
 
 /** How often a holder rewrites its heartbeat, and the age at which others may take over. Eight beats may be lost. */
 const heartbeatMs = 15_000
@@ -34,6 +34,11 @@ export interface Lease extends AsyncDisposable {
   state(): ClusterState
   /** Appends under this epoch; rejects with `locked` when another run took over. */
   append(entry: NewEntry | ((state: ClusterState) => NewEntry)): Promise<ClusterState>
+  /**
+   * Gives up before anything is removed. Answers `committed` when the run's commit entry is in the log after all (its answer was lost);
+   * otherwise the entry that it writes takes the number a late commit would need, so that what is removed afterwards can never be listed.
+   */
+  abandon(): Promise<'abandoned' | 'committed'>
   end(outcome: 'ok' | 'partial' | 'failed' | 'cancelled'): Promise<void>
 }
 
@@ -75,6 +80,23 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
     append: async (entry) => {
       state = await append(storage, state, entry, context, { epoch })
       return state
+    },
+    abandon: async () => {
+      const unstoppable = { ...context, signal: new AbortController().signal }
+      let committed = false
+      try {
+        state = await append(storage, state, { kind: 'abandon', epoch, run: request.run }, unstoppable, {
+          epoch,
+          check: (now) => {
+            committed = now.open?.committed !== null
+            if (committed) throw new Failure('already-done', 'this run has committed')
+          },
+        })
+        return 'abandoned'
+      } catch (error) {
+        if (committed) return 'committed'
+        throw error
+      }
     },
     end: async (outcome) => {
       // Cancelled runs must be able to say so: the append does not listen to the run's signal.
@@ -145,19 +167,40 @@ function lockedBy(cluster: string, run: OpenRun, ageMs?: number): Failure {
 }
 
 /**
- * Removes what dead runs left outside the log. A key that a living backup uses is never touched; a key once named by a
- * dead run is never used again (`burntKeys`), so its stale writer, should it wake, can overwrite nothing.
+ * Removes what dead runs left outside the log. A file that a living backup of any cluster has, or that another cluster's run is writing,
+ * is never touched, whatever folder it lies in; a key once named by a dead run is never used again (`burntKeys`), so its stale
+ * writer, should it wake, can overwrite nothing.
  */
 async function sweepInterrupted(storage: Storage, state: ClusterState, epoch: number, run: string, context: Context): Promise<ClusterState> {
+  if (state.interrupted.length === 0) return state
+  const spared = await sparedNames(storage, state, context)
   let current = state
   for (const dead of state.interrupted) {
-    const committed = [...current.backups.values()].filter((record) => record.deleted === null)
-    const used = new Set(committed.flatMap((record) => (record.epoch === dead.epoch ? dead.objects : [record.facts.key])))
-    for (const key of dead.objects) if (!used.has(key)) await deleteTree(storage, key, context)
+    const own = dead.committed === null ? [] : dead.objects
+    for (const key of dead.objects) if (!own.includes(key) && !spared.has(baseName(key))) await deleteTree(storage, key, context)
     current = await append(storage, current, { kind: 'swept', epoch, interrupted: dead.epoch, run }, context, { epoch })
     context.emit({ type: 'note', message: `removed what the interrupted ${dead.verb} ${dead.run} had left` })
   }
   return current
+}
+
+function baseName(key: string): string {
+  return key.replace(/\/$/, '').split('/').at(-1) ?? key
+}
+
+/** File names in use: those of living backups of all clusters, with their companions, and those that other clusters' open runs may be writing. */
+async function sparedNames(storage: Storage, state: ClusterState, context: Context): Promise<ReadonlySet<string>> {
+  const names = new Set<string>()
+  for (const cluster of await listClusters(storage, context.signal)) {
+    const log = cluster === state.cluster ? state : await readClusterLog(storage, cluster, context)
+    for (const { facts, deleted } of log.backups.values()) {
+      if (deleted !== null) continue
+      const stem = stemOf(facts.fileName)
+      for (const name of [facts.fileName, baseName(facts.key), `${stem}.info`, `${stem}.globals.sql`]) names.add(name)
+    }
+    if (cluster !== state.cluster) for (const key of log.open?.objects ?? []) names.add(baseName(key))
+  }
+  return names
 }
 
 /** Deletes an object, or, for a key ending in `/`, everything below it. */

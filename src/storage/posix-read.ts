@@ -77,7 +77,7 @@ async function openRegular(tree: PosixTree, key: string, location: string): Prom
     const file = await open(pathOf(tree, target), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     if ((await file.stat()).isFile()) return file
     await file.close()
-    throw new Failure('storage-failed', `cannot read "${key}" in ${location}: it is not a regular file`)
+    throw objectMissing(location, key)
   } catch (error) {
     if (systemCodeOf(error) === 'ENOENT') throw objectMissing(location, key, error)
     throw error

@@ -59,7 +59,8 @@ export async function* compressZstd(source: AsyncIterable<Uint8Array>, options: 
     if (block.length === frameBytes) spare.push(block)
     return { bytes, contentBytes: block.length }
   }
-  for await (const { bytes, contentBytes } of mapInOrder(plain, work, { workers, signal })) {
+  // One frame more than cores: the pool takes the next without waiting for this thread, which is worth a tenth of the time.
+  for await (const { bytes, contentBytes } of mapInOrder(plain, work, { workers: workers + 1, signal })) {
     table.add(bytes, contentBytes)
     yield bytes
   }

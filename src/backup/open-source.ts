@@ -1,0 +1,78 @@
+import type { Context } from '../kernel/context.ts'
+import { fingerprintSettings } from '../dump/fingerprint.ts'
+import { chooseClientTools, discoverClientTools, type ClientTool } from '../postgres/client-tools.ts'
+import { openSessionByRoute } from '../postgres/route.ts'
+import { requireSessionPooling } from '../postgres/pooler.ts'
+import type { Session } from '../postgres/session.ts'
+import type { ConnectionTarget } from '../postgres/target.ts'
+import type { DumpSource } from '../repository/manifest.ts'
+import { listSourceTables, readSourceFacts, type SourceTable } from './source-facts.ts'
+
+export interface SourceRequest {
+  readonly target: ConnectionTarget
+  readonly database: string
+  readonly lockWaitSeconds: number
+  /** Value of PATH and directories to search first for pg_dump. */
+  readonly toolPath: string
+  readonly toolDirectories: readonly string[]
+}
+
+/** The database as it was at one snapshot, which stays exported while this is open. */
+export interface OpenSource extends AsyncDisposable {
+  readonly session: Session
+  readonly facts: DumpSource
+  readonly tables: readonly SourceTable[]
+  /** For `pg_dump --snapshot`. */
+  readonly snapshot: string
+  /** WAL position just before the snapshot was taken; null where the server does not tell. */
+  readonly snapshotLsn: string | null
+  readonly dumpTool: ClientTool
+  readonly dumpAllTool: ClientTool | null
+  readonly containerName: string | null
+}
+
+export async function openSource(request: SourceRequest, context: Context): Promise<OpenSource> {
+  await using stack = new AsyncDisposableStack()
+  const route = await openSessionByRoute(request.target, {
+    applicationName: 'tidemark backup',
+    database: request.database,
+    settings: { ...fingerprintSettings, statement_timeout: '0', idle_in_transaction_session_timeout: '0', lock_timeout: '0' },
+    signal: context.signal,
+    emit: context.emit,
+  })
+  const session = stack.use(route.session)
+  await requireSessionPooling(session)
+
+  const found = route.tools ?? (await discoverClientTools({ path: request.toolPath, extraDirs: request.toolDirectories, signal: context.signal }))
+  const serverMajor = Math.floor(session.serverVersionNum / 10_000)
+  const { tools, reason } = chooseClientTools(found, { serverMajor, purpose: 'dump' })
+  context.emit({ type: 'note', message: reason })
+  const dumpTool = tools.programs.pg_dump
+  if (dumpTool === undefined) throw new Error('the chosen client programs have no pg_dump')
+
+  const snapshotLsn = await currentLsn(session)
+  await session.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY')
+  const [row] = await session.query<{ snapshot: string }>('SELECT pg_catalog.pg_export_snapshot() AS snapshot')
+  if (row === undefined) throw new Error('pg_export_snapshot returned no row')
+  const facts = await readSourceFacts(session, request.target)
+  const tables = await listSourceTables(session)
+  const owned = stack.move()
+  return {
+    session,
+    facts,
+    tables,
+    snapshot: row.snapshot,
+    snapshotLsn,
+    dumpTool,
+    dumpAllTool: tools.programs.pg_dumpall ?? null,
+    containerName: request.target.container === null ? null : request.target.container.kind === 'container' ? request.target.container.name : request.target.container.service,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
+}
+
+async function currentLsn(session: Session): Promise<string | null> {
+  const [row] = await session.query<{ lsn: string | null }>(
+    'SELECT (CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() ELSE pg_catalog.pg_current_wal_lsn() END)::text AS lsn',
+  )
+  return row?.lsn ?? null
+}

@@ -1,0 +1,101 @@
+import type { Context } from '../kernel/context.ts'
+import { Failure } from '../kernel/failure.ts'
+import { createDumpReader, type DumpReader } from '../dump/dump-reader.ts'
+import type { ContentFingerprint } from '../dump/fingerprint.ts'
+import { fingerprintSettings } from '../dump/fingerprint.ts'
+import { startClient } from '../postgres/client-process.ts'
+import { qualifiedName } from '../postgres/identifiers.ts'
+import type { StoredFile } from '../repository/manifest.ts'
+import { fromReadable, withProgress, type Stage } from '../stream/chunks.ts'
+import { compressGzip } from '../stream/gzip-members.ts'
+import { Tally } from '../stream/tally.ts'
+import { tee } from '../stream/tee.ts'
+import { compressZstd } from '../stream/zstd-frames.ts'
+import type { Compression } from './file-names.ts'
+import type { OpenSource } from './open-source.ts'
+import { pgDumpArguments } from './pg-dump-arguments.ts'
+import { storeDirectoryDump } from './store-directory-dump.ts'
+import { createObject, type StoreTarget, type Targets } from './store-target.ts'
+import type { DumpRequest } from './take-dump.ts'
+
+/** What lies in the storages now, and what was seen while it went there. */
+export interface StoredDump {
+  readonly plainBytes: number
+  readonly storedBytes: number
+  /** Of the stored file; directory format: of its sorted `sha256sum` list. */
+  readonly sha256: string
+  readonly fingerprint: ContentFingerprint | null
+  readonly dumpedTables: ReadonlySet<string>
+  readonly tables: { schema: string; name: string; rows: number | null }[]
+  readonly warnings: readonly string[]
+  readonly dumpTool: string
+  filesIn(target: StoreTarget): readonly StoredFile[]
+}
+
+/** Runs pg_dump and stores what it writes in every target at once, looking at the bytes as they pass. Nothing is visible unless pg_dump succeeded and the dump is whole. */
+export async function storeDump(request: DumpRequest, source: OpenSource, compression: Compression, targets: Targets, context: Context): Promise<StoredDump> {
+  if (request.format === 'directory') return storeDirectoryDump(request, source, compression, targets, context)
+  const begunMs = context.clock.monotonicMs()
+  context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
+  await using pgDump = await startClient(
+    source.dumpTool,
+    pgDumpArguments({ ...request, compression, snapshot: source.snapshot, jobs: 1, directory: null, toolMajor: source.dumpTool.major }),
+    request.target,
+    { applicationName: 'tidemark pg_dump', database: request.database, settings: fingerprintSettings, signal: context.signal, emit: context.emit },
+  )
+  const reader = createDumpReader(request.format === 'plain' ? 'plain' : 'custom', { fingerprint: request.fingerprint })
+  const plain = withProgress(wholeDump(pgDump, reader, context.signal), {
+    clock: context.clock,
+    everyMs: 250,
+    report: (doneBytes) => context.emit({ type: 'step-progress', step: 'dump', doneBytes, expectedBytes: source.facts.databaseBytes }),
+  })
+  const stored = new Tally()
+  const living = targets.requireLiving()
+  const branches = tee(stored.through(outerStage(request.format, compression, request.jobs, context.signal)(plain)), living.length)
+  await Promise.all(living.map((target, index) => storeBranch(target, branches[index], targets, context)))
+  targets.requireLiving()
+
+  const content = reader.content()
+  const sha256 = stored.sha256()
+  context.emit({ type: 'step-ended', step: 'dump', subject: source.facts.database, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: content.sizeBytes, note: `${content.tables.length} tables` })
+  return {
+    plainBytes: content.sizeBytes,
+    storedBytes: stored.sizeBytes,
+    sha256,
+    fingerprint: content.fingerprint,
+    dumpedTables: new Set(content.tables.map(({ schema, name }) => qualifiedName(schema, name))),
+    tables: [...content.tables],
+    warnings: pgDump.stderrLines.filter((line) => line.trim() !== ''),
+    dumpTool: `pg_dump ${source.dumpTool.version}`,
+    filesIn: (target) => [{ key: target.keys.dump, role: 'dump', sizeBytes: stored.sizeBytes, sha256 }],
+  }
+}
+
+/** pg_dump's output, ending only when the program reported success *and* the dump's own structure is complete; else it throws, and so nothing is stored. */
+async function* wholeDump(pgDump: Awaited<ReturnType<typeof startClient>>, reader: DumpReader, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  for await (const chunk of fromReadable(pgDump.stdout, signal)) {
+    reader.write(chunk)
+    await reader.pending()
+    yield chunk
+  }
+  await pgDump.requireSuccess()
+  const content = await reader.end()
+  if (content.sizeBytes === 0) throw new Failure('dump-empty', 'pg_dump reported success and wrote nothing', { hints: ['nothing was stored; earlier backups are untouched'] })
+}
+
+function outerStage(format: 'custom' | 'plain' | 'directory', compression: Compression, workers: number, signal: AbortSignal): Stage {
+  if (compression.method === 'zstd') return (bytes) => compressZstd(bytes, { level: compression.level, workers, signal })
+  if (compression.method === 'gzip' && format === 'plain') return (bytes) => compressGzip(bytes, { level: compression.level, workers, signal })
+  return (bytes) => bytes
+}
+
+/** A storage that fails is given up; its branch is closed so that the stream goes on to the others. */
+async function storeBranch(target: StoreTarget, branch: AsyncIterable<Uint8Array> | undefined, targets: Targets, context: Context): Promise<void> {
+  if (branch === undefined) throw new Error('a target without a branch')
+  try {
+    await createObject(target, target.keys.dump, branch, { contentType: 'application/octet-stream', signal: context.signal })
+  } catch (error) {
+    await branch[Symbol.asyncIterator]().return?.()
+    await targets.giveUp(target, error)
+  }
+}

@@ -1,0 +1,121 @@
+import type { Context } from '../kernel/context.ts'
+import { isFailure, messageOf } from '../kernel/failure.ts'
+import type { Lease } from '../repository/lease.ts'
+import type { StoredFile } from '../repository/manifest.ts'
+import type { Repository } from '../repository/repository.ts'
+import type { Body, PutOptions, StoredObject } from '../storage/storage.ts'
+import type { DumpKeys } from './file-names.ts'
+
+/** A repository that the run writes to, under its lease. */
+export interface StoreTarget {
+  readonly repository: Repository
+  readonly keys: DumpKeys
+  readonly lease: Lease
+  /** Keys that this run has certainly created or may have; only these are removed when it fails. */
+  readonly written: Set<string>
+  /** Files stored beside the dump (globals), for the manifest. */
+  readonly companions: StoredFile[]
+}
+
+/** Creates an object of the backup. An object of that name that was there before is an error, and never becomes ours to remove. */
+export async function createObject(target: StoreTarget, key: string, body: Body, options: PutOptions): Promise<StoredObject> {
+  target.written.add(key)
+  try {
+    return await target.repository.storage.put(key, body, { ...options, ifAbsent: true })
+  } catch (error) {
+    if (isFailure(error, 'object-exists')) target.written.delete(key)
+    throw error
+  }
+}
+
+/** The repositories of one run. One that fails is given up and cleared; the run goes on with the others, and ends when none is left. */
+export interface Targets extends AsyncDisposable {
+  open(repository: Repository, take: () => Promise<StoreTarget>): Promise<void>
+  living(): readonly StoreTarget[]
+  failures(): readonly { readonly name: string; readonly error: unknown }[]
+  /** Does one step in every living repository; those that reject are given up. Rejects with the first error when all did. */
+  each(step: string, work: (target: StoreTarget) => Promise<void>): Promise<readonly StoreTarget[]>
+  /** Marks targets whose outcome came from elsewhere (the shared stream) and rejects when none is left. */
+  giveUp(target: StoreTarget, error: unknown): Promise<void>
+  requireLiving(): readonly StoreTarget[]
+}
+
+export function createTargets(context: Context): Targets {
+  const living = new Set<StoreTarget>()
+  const committed = new Set<StoreTarget>()
+  const failed: { name: string; error: unknown }[] = []
+
+  const requireLiving = () => {
+    const [first] = failed
+    if (living.size === 0 && first !== undefined) throw first.error
+    return [...living]
+  }
+  const giveUp = async (target: StoreTarget, error: unknown) => {
+    if (!living.delete(target)) return
+    failed.push({ name: target.repository.name, error })
+    if (!context.signal.aborted && living.size > 0) context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${target.repository.name}" failed and is left out: ${messageOf(error)}` })
+    await clear(target, error, context)
+  }
+
+  return {
+    living: () => [...living],
+    failures: () => failed,
+    requireLiving,
+    giveUp,
+    open: async (repository, take) => {
+      try {
+        living.add(await take())
+      } catch (error) {
+        failed.push({ name: repository.name, error })
+        context.signal.throwIfAborted()
+        context.emit({ type: 'note', message: `repository "${repository.name}" cannot be written: ${messageOf(error)}` })
+      }
+    },
+    each: async (_step, work) => {
+      const outcomes = await Promise.all(
+        requireLiving().map(async (target) => {
+          try {
+            await work(target)
+            return target
+          } catch (error) {
+            await giveUp(target, error)
+            return undefined
+          }
+        }),
+      )
+      requireLiving()
+      const done = outcomes.filter((target) => target !== undefined)
+      for (const target of done) if (target.lease.state().open?.committed !== null) committed.add(target)
+      return done
+    },
+    // A step between the repositories' own threw (pg_dump failed, the run was cancelled): nothing was committed, so nothing may stay.
+    [Symbol.asyncDispose]: async () => {
+      for (const target of living) {
+        if (committed.has(target)) await target.lease[Symbol.asyncDispose]()
+        else await clear(target, context.signal.reason, context)
+      }
+    },
+  }
+}
+
+/**
+ * Removes what the run wrote and ends its lease. Where that fails, or another run took over, the lease is left open:
+ * the log names the objects, and whoever takes the lease next removes them. A run that was taken over removes nothing itself.
+ */
+async function clear(target: StoreTarget, error: unknown, context: Context): Promise<void> {
+  const unstoppable = { ...context, signal: new AbortController().signal }
+  try {
+    if (isFailure(error, 'locked')) return
+    if ((await target.lease.abandon()) === 'abandoned') {
+      for (const key of target.written) await target.repository.storage.delete(key, unstoppable)
+      await target.lease.end(context.signal.aborted ? 'cancelled' : 'failed')
+    } else {
+      context.emit({ type: 'warning', code: 'committed-after-all', message: `the backup is committed in "${target.repository.name}" although this run failed: the storage's answer was lost` })
+      await target.lease.end('partial')
+    }
+  } catch (clearing) {
+    context.emit({ type: 'warning', code: 'clean-up-failed', message: `what this run left in "${target.repository.name}" could not be removed now (${messageOf(clearing)}); the next run removes it` })
+  } finally {
+    await target.lease[Symbol.asyncDispose]()
+  }
+}

@@ -1,0 +1,141 @@
+import type { Context } from '../kernel/context.ts'
+import { utc } from '../kernel/clock.ts'
+import { asFailure, Failure, messageOf } from '../kernel/failure.ts'
+import type { Backup, BackupFacts } from '../repository/backup.ts'
+import { describeBackup, findBackup } from '../repository/find-backup.ts'
+import { categoryOf } from '../repository/layout.ts'
+import { takeLease, type Whereabouts } from '../repository/lease.ts'
+import { updateLatestAlias } from '../repository/latest-alias.ts'
+import type { Repository } from '../repository/repository.ts'
+import { toolVersion } from '../kernel/version.ts'
+import { chooseNames } from './choose-names.ts'
+import { commitDump } from './commit-dump.ts'
+import { compressionLabel, effectiveCompression, extensionFor, plannedObjects, type Compression, type DumpFormat } from './file-names.ts'
+import { findLeftOut, isPartial, type Selection } from './left-out.ts'
+import { openSource, type SourceRequest } from './open-source.ts'
+import { readBackStored } from './read-back-stored.ts'
+import { storeDump } from './store-dump.ts'
+import { storeGlobals } from './store-globals.ts'
+import { createTargets, type StoreTarget } from './store-target.ts'
+
+export interface DumpRequest extends SourceRequest {
+  /** Also the backup's id. */
+  readonly run: string
+  readonly cluster: string
+  /** File name without extension, safe for a path. */
+  readonly stem: string
+  readonly name: string | null
+  /** Add a suffix when the stem is taken, instead of refusing. Always so for names made from a template. */
+  readonly nameUnique: boolean
+  readonly selection: Selection
+  readonly format: DumpFormat
+  readonly compression: Compression
+  readonly jobs: number
+  readonly fingerprint: boolean
+  readonly verify: boolean
+  readonly globals: boolean
+  /** IANA zone of the cluster: days and file names are counted in it. */
+  readonly timeZone: string
+  readonly hostName: string
+  /** Directory dumps are staged below it. */
+  readonly workDirectory: string
+  readonly whereabouts: Whereabouts
+}
+
+export interface DumpOutcome {
+  readonly backup: Backup
+  readonly warnings: readonly string[]
+  /** Something was left out that should be there, or a repository failed: exit code 3. */
+  readonly partial: boolean
+}
+
+/**
+ * Dumps one database into one or more repositories: the whole story. Rejects without leaving anything when no repository
+ * could be written; when some could, the backup exists there and the outcome is partial.
+ */
+export async function takeDump(request: DumpRequest, repositories: readonly Repository[], context: Context): Promise<DumpOutcome> {
+  const startedAt = context.clock.now()
+  const day = startedAt.toZonedDateTimeISO(request.timeZone).toPlainDate()
+  const warnings: string[] = []
+
+  // A session of ours holds the snapshot that pg_dump reads, so that what the dump lacks can be named.
+  await using source = await openSource(request, context)
+  const compression = effectiveCompression(request.format, request.compression, source.dumpTool.major)
+  const names = await chooseNames(request, repositories, { extension: extensionFor(request.format, compression), day }, context)
+
+  await using targets = createTargets(context)
+  for (const repository of repositories) {
+    await targets.open(repository, async () => {
+      const keys = names.keysIn(repository)
+      const lease = await takeLease(
+        repository.storage,
+        { cluster: request.cluster, run: request.run, verb: 'backup', objects: (state) => plannedObjects(names.requireFree(keys, state), request.format) },
+        request.whereabouts,
+        context,
+      )
+      return { repository, keys, lease, written: new Set(), companions: [] }
+    })
+  }
+
+  const stored = await storeDump(request, source, compression, targets, context)
+  warnings.push(...stored.warnings)
+  const { named, missing } = findLeftOut(source.tables, stored.dumpedTables, request.selection)
+  for (const table of missing) warnings.push(`table ${table} exists in the snapshot and is not in the dump`)
+  const globals = request.globals ? await storeGlobals(request, source, targets, context) : { warnings: [], leftOut: [{ what: 'roles and tablespaces', why: 'not wanted (--no-globals)' }] }
+  warnings.push(...globals.warnings)
+
+  // Read back before the commit: what cannot be read again never exists as a backup.
+  if (request.verify) await readBackStored(stored, request.format, targets, context)
+
+  const facts: BackupFacts = {
+    id: request.run,
+    cluster: request.cluster,
+    database: source.facts.database,
+    type: 'dump',
+    name: request.name,
+    startedAt: utc(startedAt),
+    endedAt: utc(context.clock.now()),
+    sizeBytes: stored.plainBytes,
+    storedBytes: stored.storedBytes,
+    checksum: `sha256:${stored.sha256}`,
+    format: request.format,
+    compression: compressionLabel(compression),
+    encryption: null,
+    key: '',
+    fileName: names.fileName,
+    postgresVersion: source.facts.serverVersion,
+    startLsn: source.snapshotLsn,
+    stopLsn: source.snapshotLsn,
+    timeline: null,
+    tables: stored.tables,
+    category: categoryOf(day),
+    container: source.containerName,
+    user: request.target.user,
+    hostname: request.hostName,
+    toolVersion,
+    partial: isPartial(request.selection),
+    committedAs: request.verify ? 'verified' : 'stored',
+    adopted: false,
+  }
+  const committed = await targets.each('commit', (target) => commitDump(target, { facts, source: source.facts, stored, leftOut: [...named, ...globals.leftOut], warnings, timeZone: request.timeZone, selection: request.selection }, context))
+
+  // From here the backup exists. What follows only tidies, and says so where it fails.
+  for (const target of committed) await tidy(target, context, warnings)
+  const [first] = committed
+  if (first === undefined) throw new Failure('bug', 'no repository committed the backup and none failed')
+  return {
+    backup: describeBackup(findBackup(first.lease.state(), request.run), committed.map((target) => target.repository)),
+    warnings: [...warnings, ...targets.failures().map(({ name, error }) => `repository "${name}" failed: ${messageOf(error)}`)],
+    partial: missing.length > 0 || globals.warnings.length > 0 || targets.failures().length > 0,
+  }
+}
+
+async function tidy(target: StoreTarget, context: Context, warnings: string[]): Promise<void> {
+  try {
+    await updateLatestAlias(target.repository.storage, target.lease.state())
+    await target.lease.end('ok')
+  } catch (error) {
+    warnings.push(`the backup is committed in "${target.repository.name}", but tidying up failed: ${asFailure(error).message}`)
+    context.emit({ type: 'warning', code: 'tidy-failed', message: `the backup is committed, but tidying up failed: ${messageOf(error)}` })
+  }
+}

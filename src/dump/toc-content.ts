@@ -1,0 +1,44 @@
+import type { ArchiveToc, TocEntry } from './archive-toc.ts'
+import { parseCopyStatement, parseLoadViaRoot, parseSetval } from './copy-statement.ts'
+import type { DumpSink, TableSection } from './sink.ts'
+
+/** What an entry with data holds: rows as COPY text, large objects, or something that is not fingerprinted and why. */
+export type EntryContent =
+  | { readonly kind: 'rows'; readonly section: TableSection }
+  | { readonly kind: 'large-objects' }
+  | { readonly kind: 'other'; readonly why: string }
+
+export function contentOf(entry: TocEntry): EntryContent {
+  if (entry.desc === 'BLOBS') return { kind: 'large-objects' }
+  if (entry.desc !== 'TABLE DATA') return { kind: 'other', why: `Tidemark does not know data of kind ${entry.desc}` }
+  if (entry.copyStatement === null || entry.copyStatement === '') return { kind: 'other', why: 'its rows are INSERT statements' }
+  const copy = parseCopyStatement(entry.copyStatement)
+  if (copy === undefined) return { kind: 'other', why: 'its COPY statement is not one that pg_dump writes' }
+  if (!copy.isPlainText) return { kind: 'other', why: 'its rows are not in the text format of COPY' }
+  const leaf = { schema: entry.namespace ?? '', name: entry.tag }
+  const isElsewhere = copy.target.schema !== leaf.schema || copy.target.name !== leaf.name
+  // pg_dump before 2023 did not write the comment; then only the statement's target shows it.
+  const viaRoot = parseLoadViaRoot(entry.definition ?? '') ?? (isElsewhere ? copy.target : null)
+  return { kind: 'rows', section: { dumpId: entry.dumpId, ...leaf, columns: copy.columns, viaRoot } }
+}
+
+/** Tells the values that the archive's SEQUENCE SET entries will set. */
+export function tellSequences(toc: ArchiveToc, sink: DumpSink): void {
+  for (const entry of toc.entries) {
+    if (entry.desc !== 'SEQUENCE SET') continue
+    const name = { schema: entry.namespace ?? '', name: entry.tag }
+    const value = parseSetval(entry.definition ?? '')
+    if (value === undefined) sink.notCompared(displayName(name), 'its sequence value is not set the way pg_dump does it')
+    else sink.sequence({ ...value, ...name })
+  }
+}
+
+export function nameOf(entry: TocEntry): string {
+  return displayName({ schema: entry.namespace ?? '', name: entry.tag })
+}
+
+/** `schema.name` as people write it: quoted only where needed. */
+export function displayName(table: { readonly schema: string; readonly name: string }): string {
+  const part = (name: string) => (/^[a-z_][a-z0-9_$]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)
+  return table.schema === '' ? part(table.name) : `${part(table.schema)}.${part(table.name)}`
+}
