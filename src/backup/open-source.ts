@@ -1,5 +1,5 @@
 import type { Context } from '../kernel/context.ts'
-import { fingerprintSettings } from '../dump/fingerprint.ts'
+import { fingerprintSettings } from '../dump/pinned-settings.ts'
 import { chooseClientTools, discoverClientTools, type ClientTool } from '../postgres/client-tools.ts'
 import { openSessionByRoute } from '../postgres/route.ts'
 import { requireSessionPooling } from '../postgres/pooler.ts'

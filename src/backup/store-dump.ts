@@ -2,7 +2,7 @@ import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import { createDumpReader, type DumpReader } from '../dump/dump-reader.ts'
 import type { ContentFingerprint } from '../dump/fingerprint.ts'
-import { fingerprintSettings } from '../dump/fingerprint.ts'
+import { fingerprintSettings } from '../dump/pinned-settings.ts'
 import { startClient } from '../postgres/client-process.ts'
 import { qualifiedName } from '../postgres/identifiers.ts'
 import type { StoredFile } from '../repository/manifest.ts'
@@ -43,7 +43,7 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
     request.target,
     { applicationName: 'tidemark pg_dump', database: request.database, settings: fingerprintSettings, signal: context.signal, emit: context.emit },
   )
-  const reader = createDumpReader(request.format === 'plain' ? 'plain' : 'custom', { fingerprint: request.fingerprint })
+  const reader = createDumpReader(request.format === 'plain' ? 'plain' : 'custom', { fingerprint: request.fingerprint, settings: fingerprintSettings })
   const plain = withProgress(wholeDump(pgDump, reader, context.signal), {
     clock: context.clock,
     everyMs: 250,

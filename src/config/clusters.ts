@@ -43,7 +43,8 @@ export async function fileConnection(source: ClusterSource): Promise<FileConnect
     const written = config[key]
     return written === undefined ? undefined : await resolveReference(written, [...base, key], references)
   }
-  const sourced = (resolved: Resolved | undefined): Sourced | undefined => (resolved === undefined ? undefined : { value: resolved.text, origin: resolved.origin })
+  const sourced = (resolved: Resolved | undefined): Sourced | undefined =>
+    resolved === undefined ? undefined : { value: resolved.text, origin: resolved.origin }
   const [url, host, user, database, password, passFile, container] = [
     await follow('url'),
     await follow('host'),
@@ -63,7 +64,8 @@ export async function fileConnection(source: ClusterSource): Promise<FileConnect
     port: config.port === undefined ? undefined : { value: config.port, origin: originOf('port') },
     passFile: passFile === undefined ? undefined : { value: parsePath(passFile.text, references.paths), origin: passFile.origin },
     tls: config.tls === undefined ? undefined : { value: tlsOptions(config.tls, references), origin: originOf('tls') },
-    connectTimeoutSeconds: config.connectTimeout === undefined ? undefined : { value: parseDuration(config.connectTimeout), origin: originOf('connectTimeout') },
+    connectTimeoutSeconds:
+      config.connectTimeout === undefined ? undefined : { value: parseDuration(config.connectTimeout), origin: originOf('connectTimeout') },
     container: containerOf(source, container, references),
     inlinePassword: url !== undefined && !url.byReference && hasPassword(url.text),
   }
@@ -81,7 +83,9 @@ function refuseTwice(config: ClusterConfig, url: Sourced | undefined, references
   const part = (['host', 'port', 'user', 'database'] as const).find((key) => config[key] !== undefined)
   if (part === undefined) return
   const lines = [references.source.originOf([...base, 'url']), references.source.originOf([...base, part])]
-  throw new Failure('config-contradiction', `cluster "${base[1] ?? ''}" gives both url (${lines[0] ?? ''}) and ${part} (${lines[1] ?? ''})`, { hints: [`remove ${part}, or write the connection without url`] })
+  throw new Failure('config-contradiction', `cluster "${base[1] ?? ''}" gives both url (${lines[0] ?? ''}) and ${part} (${lines[1] ?? ''})`, {
+    hints: [`remove ${part}, or write the connection without url`],
+  })
 }
 
 function hasPassword(url: string): boolean {
@@ -102,9 +106,13 @@ function containerOf(source: ClusterSource, named: Resolved | undefined, referen
   const { compose } = source.config
   const base: SettingPath = ['clusters', source.name]
   if (compose !== undefined && named !== undefined) {
-    throw new Failure('config-contradiction', `cluster "${source.name}" names both a container (${references.source.originOf([...base, 'container'])}) and a compose service (${references.source.originOf([...base, 'compose'])})`, {
-      hints: ['keep the one that names your database'],
-    })
+    throw new Failure(
+      'config-contradiction',
+      `cluster "${source.name}" names both a container (${references.source.originOf([...base, 'container'])}) and a compose service (${references.source.originOf([...base, 'compose'])})`,
+      {
+        hints: ['keep the one that names your database'],
+      },
+    )
   }
   if (named !== undefined) return { value: { kind: 'container', name: named.text }, origin: named.origin }
   if (compose === undefined) return undefined
@@ -116,7 +124,11 @@ function containerOf(source: ClusterSource, named: Resolved | undefined, referen
 }
 
 /** Everything of a cluster but its connection. `origins` gets one entry per setting, without the `clusters.NAME.` in front. */
-export async function buildCluster(source: ClusterSource, connection: Connection, defaults: ClusterDefaults): Promise<{ readonly cluster: ClusterSettings; readonly origins: Record<string, string> }> {
+export async function buildCluster(
+  source: ClusterSource,
+  connection: Connection,
+  defaults: ClusterDefaults,
+): Promise<{ readonly cluster: ClusterSettings; readonly origins: Record<string, string> }> {
   const { config, references } = source
   const { environment } = defaults
   const base: SettingPath = ['clusters', source.name]
@@ -129,7 +141,11 @@ export async function buildCluster(source: ClusterSource, connection: Connection
 
   const enabledVariable = config.enabled === undefined ? environment.take('BACKUP_ENABLED') : undefined
   if (config.enabled !== undefined) environment.ignore('BACKUP_ENABLED', `the configuration file sets it (${originOf('enabled')})`)
-  const enabled = choose(['enabled'], config.enabled === undefined ? undefined : parseTruth(config.enabled), enabledVariable === undefined || parseTruth(enabledVariable.text))
+  const enabled = choose(
+    ['enabled'],
+    config.enabled === undefined ? undefined : parseTruth(config.enabled),
+    enabledVariable === undefined || parseTruth(enabledVariable.text),
+  )
   if (enabledVariable !== undefined) origins['enabled'] = enabledVariable.origin
 
   const timeZone = choose(['timezone'], config.timezone === undefined ? undefined : parseTimeZone(config.timezone), defaults.timeZone.value)
@@ -152,7 +168,11 @@ export async function buildCluster(source: ClusterSource, connection: Connection
     },
     repositories,
     timeZone,
-    lockWaitSeconds: choose(['dump', 'lockWait'], config.dump?.lockWait === undefined ? undefined : parseDuration(config.dump.lockWait), defaultLockWaitSeconds),
+    lockWaitSeconds: choose(
+      ['dump', 'lockWait'],
+      config.dump?.lockWait === undefined ? undefined : parseDuration(config.dump.lockWait),
+      defaultLockWaitSeconds,
+    ),
   }
   origins['checks'] = config.checks === undefined ? 'default' : originOf('checks')
   return { cluster, origins }
@@ -179,7 +199,14 @@ function dumpSettings(config: ClusterConfig, defaults: ClusterDefaults, { origin
     fingerprint: truth('fingerprint'),
   }
   // One variable means two settings, so either of them in the file decides both.
-  const decided = flags.format !== undefined || flags.compress !== undefined ? 'the command line chooses' : written?.format !== undefined ? `the configuration file chooses (${originOf('dump', 'format')})` : written?.compress !== undefined ? `the configuration file chooses (${originOf('dump', 'compress')})` : null
+  const decided =
+    flags.format !== undefined || flags.compress !== undefined
+      ? 'the command line chooses'
+      : written?.format !== undefined
+        ? `the configuration file chooses (${originOf('dump', 'format')})`
+        : written?.compress !== undefined
+          ? `the configuration file chooses (${originOf('dump', 'compress')})`
+          : null
   if (decided !== null) environment.ignore('BACKUP_COMPRESSION', decided)
   const level = decided === null ? environment.take('BACKUP_COMPRESSION') : undefined
   if (level !== undefined) {
@@ -204,13 +231,25 @@ function dumpSettings(config: ClusterConfig, defaults: ClusterDefaults, { origin
 
 /** `custom`, `plain` or `directory`, and pg_dump's letters for them. */
 export function parseFormat(text: string): DumpSettings['format'] {
-  const formats: Readonly<Record<string, DumpSettings['format']>> = { custom: 'custom', c: 'custom', plain: 'plain', p: 'plain', directory: 'directory', d: 'directory' }
+  const formats: Readonly<Record<string, DumpSettings['format']>> = {
+    custom: 'custom',
+    c: 'custom',
+    plain: 'plain',
+    p: 'plain',
+    directory: 'directory',
+    d: 'directory',
+  }
   const format = Object.hasOwn(formats, text.toLowerCase()) ? formats[text.toLowerCase()] : undefined
   if (format === undefined) throw new Failure('usage-invalid', 'cannot use --format: expected custom, plain or directory')
   return format
 }
 
-async function adminTarget(source: ClusterSource, target: ConnectionTarget, defaults: ClusterDefaults, origins: Record<string, string>): Promise<ConnectionTarget | null> {
+async function adminTarget(
+  source: ClusterSource,
+  target: ConnectionTarget,
+  defaults: ClusterDefaults,
+  origins: Record<string, string>,
+): Promise<ConnectionTarget | null> {
   const flag = defaults.flags.adminUrl
   const written = source.config.adminUrl
   const resolved: Resolved | undefined =
@@ -221,7 +260,9 @@ async function adminTarget(source: ClusterSource, target: ConnectionTarget, defa
         : await resolveReference(written, ['clusters', source.name, 'adminUrl'], source.references)
   origins['adminUrl'] = resolved?.origin ?? 'default'
   if (resolved === undefined) return null
-  const parsed = attributed({ name: 'adminUrl', text: resolved.text, origin: resolved.origin }, (text) => parseConnectionUrl(text, { services: defaults.services }))
+  const parsed = attributed({ name: 'adminUrl', text: resolved.text, origin: resolved.origin }, (text) =>
+    parseConnectionUrl(text, { services: defaults.services }),
+  )
   // The same server by definition, so the same container leads to it.
   return { ...parsed, container: target.container }
 }
@@ -233,7 +274,12 @@ async function drillSettings(source: ClusterSource, defaults: ClusterDefaults, c
   const rows = newest.map(({ table, by, rows: count, mask }) => ({ table, by, rows: count ?? 5, mask: mask ?? [] }))
   if (server === 'same' || server === 'embedded' || source.references === null) return { server: server === 'embedded' ? 'embedded' : 'same', newest: rows }
   const resolved = await resolveReference(server, ['clusters', source.name, 'drill', 'server'], source.references)
-  return { server: attributed({ name: 'drill.server', text: resolved.text, origin: resolved.origin }, (text) => parseConnectionUrl(text, { services: defaults.services })), newest: rows }
+  return {
+    server: attributed({ name: 'drill.server', text: resolved.text, origin: resolved.origin }, (text) =>
+      parseConnectionUrl(text, { services: defaults.services }),
+    ),
+    newest: rows,
+  }
 }
 
 /** Only questions in SQL act today; the others are carried in `Settings.notActing`. */

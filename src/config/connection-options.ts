@@ -23,7 +23,11 @@ export function chooseContainer(sources: ConnectionSources, origins: Record<stri
   return { kind: 'container', name: value.text }
 }
 
-export function choosePassFile(sources: ConnectionSources, given: { readonly passFile: string | null; readonly hasPassword: boolean }, origins: Record<string, string>): string | null {
+export function choosePassFile(
+  sources: ConnectionSources,
+  given: { readonly passFile: string | null; readonly hasPassword: boolean },
+  origins: Record<string, string>,
+): string | null {
   const { file, environment } = sources
   if (file.passFile !== undefined) {
     origins['passFile'] = file.passFile.origin
@@ -90,7 +94,12 @@ export function chooseTimeout(sources: ConnectionSources, base: ConnectionTarget
   return Number(value.text) === 0 ? 3600 : Number(value.text)
 }
 
-const parameterVariables = { PGHOSTADDR: 'hostaddr', PGOPTIONS: 'options', PGTARGETSESSIONATTRS: 'target_session_attrs', PGCHANNELBINDING: 'channel_binding' } as const
+const parameterVariables = {
+  PGHOSTADDR: 'hostaddr',
+  PGOPTIONS: 'options',
+  PGTARGETSESSIONATTRS: 'target_session_attrs',
+  PGCHANNELBINDING: 'channel_binding',
+} as const
 
 export function applyParameters(sources: ConnectionSources, parameters: Record<string, string>, origins: Record<string, string>): void {
   for (const [variable, parameter] of Object.entries(parameterVariables)) {

@@ -150,7 +150,9 @@ function chooseUrl(sources: ConnectionSources): Sourced | null {
 
 /** PGSERVICE stands where a URL would, unless one of the seeds' variables names the server. */
 function chooseService(environment: Environment): Sourced | null {
-  const nearer = [families.override, families.withoutUrl].flatMap((family): readonly string[] => [...family.host, ...family.database]).find((name) => environment.peek(name) !== undefined)
+  const nearer = [families.override, families.withoutUrl]
+    .flatMap((family): readonly string[] => [...family.host, ...family.database])
+    .find((name) => environment.peek(name) !== undefined)
   if (nearer !== undefined) {
     environment.ignore('PGSERVICE', `${nearer} names the connection`)
     return null
@@ -174,9 +176,14 @@ function parseUrl(url: Sourced, services: Services): ConnectionTarget {
 /** Whether anything without a URL names a server or a database; a lone password or user does not. */
 function namesServer(sources: ConnectionSources): boolean {
   const { file, environment } = sources
-  if (file.host !== undefined || file.database !== undefined || file.container !== undefined || file.user !== undefined || sources.flagContainer !== null) return true
+  if (file.host !== undefined || file.database !== undefined || file.container !== undefined || file.user !== undefined || sources.flagContainer !== null)
+    return true
   if (!sources.variablesApply) return false
-  const naming = [...(['host', 'database'] as const).flatMap((part) => Object.values(families).flatMap((family): readonly string[] => family[part])), 'POSTGRES_CONTAINER', 'PGSERVICE']
+  const naming = [
+    ...(['host', 'database'] as const).flatMap((part) => Object.values(families).flatMap((family): readonly string[] => family[part])),
+    'POSTGRES_CONTAINER',
+    'PGSERVICE',
+  ]
   return naming.some((name) => environment.peek(name) !== undefined)
 }
 
@@ -215,14 +222,19 @@ function applyVariables({ sources, url, explicit, set, notes }: Application): vo
   }
 }
 
-function chooseWithoutUrl(environment: Environment, part: Part, given: { readonly url: Sourced | null; readonly override: VariableValue | undefined }): VariableValue | undefined {
+function chooseWithoutUrl(
+  environment: Environment,
+  part: Part,
+  given: { readonly url: Sourced | null; readonly override: VariableValue | undefined },
+): VariableValue | undefined {
   const names: readonly string[] = families.withoutUrl[part]
   if (given.url !== null) {
     for (const name of names) environment.ignore(name, `it counts only without a URL, and ${given.url.origin} is set`)
     return undefined
   }
   const chosen = agreeing(environment, names, sameValue(part))
-  if (chosen !== undefined && given.override !== undefined && sameValue(part)(chosen.text) !== sameValue(part)(given.override.text)) throw contradiction(given.override, chosen)
+  if (chosen !== undefined && given.override !== undefined && sameValue(part)(chosen.text) !== sameValue(part)(given.override.text))
+    throw contradiction(given.override, chosen)
   return chosen
 }
 

@@ -26,7 +26,10 @@ export function parseScheduleExpression(text: string): string {
   parts.forEach((part, index) => {
     const field = cronFields[index]
     if (field !== undefined && !part.split(',').every((item) => isCronItem(item.toLowerCase(), field))) {
-      throw new Failure('config-invalid', `the schedule's field "${field.name}" is not understood (${field.least} to ${field.most}, *, ranges a-b, steps */n, lists a,b)`)
+      throw new Failure(
+        'config-invalid',
+        `the schedule's field "${field.name}" is not understood (${field.least} to ${field.most}, *, ranges a-b, steps */n, lists a,b)`,
+      )
     }
   })
   return expression
@@ -35,7 +38,8 @@ export function parseScheduleExpression(text: string): string {
 function isCronItem(item: string, field: (typeof cronFields)[number]): boolean {
   const match = /^(?:\*|([a-z]{3}|\d{1,2})(?:-([a-z]{3}|\d{1,2}))?)(?:\/(\d{1,3}))?$/.exec(item)
   if (match === null) return false
-  const numberOf = (word: string | undefined) => (word === undefined ? field.least : /^\d/.test(word) ? Number(word) : field.words.indexOf(word) + field.offset - (field.words.includes(word) ? 0 : 1000))
+  const numberOf = (word: string | undefined) =>
+    word === undefined ? field.least : /^\d/.test(word) ? Number(word) : field.words.indexOf(word) + field.offset - (field.words.includes(word) ? 0 : 1000)
   const from = numberOf(match[1])
   const to = match[2] === undefined ? from : numberOf(match[2])
   return from >= field.least && to <= field.most && from <= to && match[3] !== '0'

@@ -15,9 +15,11 @@ export function describeSettings(settings: Settings): DescribedSetting[] {
   const rows: DescribedSetting[] = []
   const add = (path: string, value: unknown) => rows.push({ path, value: show(value), origin: originOf(settings, path) })
   for (const cluster of Object.values(settings.clusters)) describeCluster(cluster, (key, value) => add(`clusters.${cluster.name}.${key}`, value))
-  for (const repository of Object.values(settings.repositories)) describeRepository(repository, (key, value) => add(`repositories.${repository.name}.${key}`, value))
+  for (const repository of Object.values(settings.repositories))
+    describeRepository(repository, (key, value) => add(`repositories.${repository.name}.${key}`, value))
   add('pgBin', settings.pgBin)
-  for (const { setting, value, origin, area } of settings.notActing) rows.push({ path: setting, value: `${show(value)} (checked; ${area} does not act in this version)`, origin })
+  for (const { setting, value, origin, area } of settings.notActing)
+    rows.push({ path: setting, value: `${show(value)} (checked; ${area} does not act in this version)`, origin })
   return rows
 }
 
@@ -32,7 +34,10 @@ function describeCluster(cluster: ClusterSettings, add: Add): void {
   add('tls.mode', target.tls.mode)
   for (const key of ['rootCertFile', 'certFile', 'keyFile'] as const) if (target.tls[key] !== null) add(`tls.${key}`, target.tls[key])
   add('connectTimeoutSeconds', target.connectTimeoutSeconds)
-  add('container', target.container === null ? null : target.container.kind === 'container' ? target.container.name : `compose service ${target.container.service}`)
+  add(
+    'container',
+    target.container === null ? null : target.container.kind === 'container' ? target.container.name : `compose service ${target.container.service}`,
+  )
   add('adminUrl', cluster.adminTarget === null ? null : formatConnectionUrl(cluster.adminTarget))
   add('enabled', cluster.enabled)
   add('timezone', cluster.timeZone)
@@ -59,7 +64,8 @@ function describeRepository({ storage, layout, bandwidth }: RepositorySettings, 
     add('owner', storage.owner)
     add('group', storage.group)
   } else {
-    for (const key of ['bucket', 'prefix', 'region', 'endpoint', 'forcePathStyle', 'profile', 'storageClass', 'caFile', 'checksums', 'multipartBytes'] as const) add(`s3.${key}`, storage[key])
+    for (const key of ['bucket', 'prefix', 'region', 'endpoint', 'forcePathStyle', 'profile', 'storageClass', 'caFile', 'checksums', 'multipartBytes'] as const)
+      add(`s3.${key}`, storage[key])
     for (const key of ['accessKeyId', 'secretAccessKey', 'sessionToken'] as const) add(`s3.${key}`, storage[key] === null ? null : '[secret]')
   }
   add('layout', layout)
@@ -72,7 +78,7 @@ const octal = (mode: number) => `0${mode.toString(8)}`
 function show(value: unknown): string {
   if (value === null || value === undefined || value === '') return '-'
   if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value.join(', ')
-  return typeof value === 'string' ? value : typeof value === 'object' ? (JSON.stringify(value).replace(/^"(.*)"$/s, '$1')) : String(value)
+  return typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value).replace(/^"(.*)"$/s, '$1') : String(value)
 }
 
 /** The origin of the setting itself, else of the block it is in. */
@@ -124,7 +130,9 @@ function clusterWarnings(cluster: ClusterSettings): string[] {
   const warnings: string[] = []
   const { target } = cluster
   if (isRemote(target) && ['disable', 'allow', 'prefer'].includes(target.tls.mode)) {
-    warnings.push(`cluster "${cluster.name}": TLS mode ${target.tls.mode} protects neither password nor rows on the way to ${target.host ?? ''}; use verify-full, at least require`)
+    warnings.push(
+      `cluster "${cluster.name}": TLS mode ${target.tls.mode} protects neither password nor rows on the way to ${target.host ?? ''}; use verify-full, at least require`,
+    )
   }
   if (!cluster.enabled) warnings.push(`cluster "${cluster.name}" is disabled: nothing is scheduled for it; commands by hand still work`)
   return warnings

@@ -43,7 +43,7 @@ describe('a .env file', () => {
     ['A="a\\nb"', 'a\nb'],
     ['A="one\ntwo"', 'one\ntwo'],
     ['A=C:\\new', 'C:\\new'],
-    ['A=it\'s', "it's"],
+    ["A=it's", "it's"],
     ['A="b"\r\n', 'b'],
     ['A=b\r\nC=d\r\n', 'd'],
     ['\uFEFFA=b', 'b'],
@@ -98,13 +98,19 @@ describe('a .env file', () => {
 
   it('never throws anything but a Failure, whatever the bytes', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.array(fc.constantFrom('A', '=', '"', "'", '\\', '$', '{', '}', '\n', '\r', '#', ' ', '`', '(', '~', 'export ')).map((parts) => parts.join(''))), (text) => {
-        try {
-          parseDotenv(text, context)
-        } catch (error) {
-          if (!(error instanceof Failure)) throw error
-        }
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string({ unit: 'binary' }),
+          fc.array(fc.constantFrom('A', '=', '"', "'", '\\', '$', '{', '}', '\n', '\r', '#', ' ', '`', '(', '~', 'export ')).map((parts) => parts.join('')),
+        ),
+        (text) => {
+          try {
+            parseDotenv(text, context)
+          } catch (error) {
+            if (!(error instanceof Failure)) throw error
+          }
+        },
+      ),
       { numRuns: 2000 },
     )
   })

@@ -144,7 +144,10 @@ export function refuseEncryptionVariables(environment: Environment): void {
 
 export function encryptionUnavailable(askedBy: string): Failure {
   return new Failure('encryption-unavailable', `cannot go on: ${askedBy} asks for encrypted backups, which this version of Tidemark cannot write yet`, {
-    hints: ['remove it to store backups unencrypted (on an encrypted volume, or with the bucket’s own encryption)', 'or encrypt files yourself: gpg --symmetric --cipher-algo AES256 FILE'],
+    hints: [
+      'remove it to store backups unencrypted (on an encrypted volume, or with the bucket’s own encryption)',
+      'or encrypt files yourself: gpg --symmetric --cipher-algo AES256 FILE',
+    ],
     details: { askedBy },
   })
 }

@@ -21,7 +21,7 @@ export function parsePath(text: string, base: PathBase): string {
     if (base.home === null) throw new Failure('config-invalid', 'the path begins with the home directory, but HOME is not set')
     return base.home
   })
-  if (/^~/.test(expanded)) throw new Failure('config-invalid', "a path of the form ~user is not understood; write the directory's full path")
+  if (expanded.startsWith('~')) throw new Failure('config-invalid', "a path of the form ~user is not understood; write the directory's full path")
   if (/\$(?:\{|[A-Za-z_])/.test(expanded)) {
     throw new Failure('config-invalid', 'the path contains a $ that nothing replaced: only ~ and $HOME work here, ${NAME} in an .env file')
   }

@@ -9,7 +9,9 @@ import { formatPath, type ConfigSource, type SettingPath } from './yaml-file.ts'
 /** The parts of a file whose engines come later, found by the mark in the schema, with what was written. */
 export function laterInFile(source: ConfigSource): NotActing[] {
   const found: NotActing[] = []
-  collect(jsonSchema(), source.config, [], (path, area, value) => found.push({ setting: formatPath(path), area, origin: source.originOf(path), value: hideInline(value) }))
+  collect(jsonSchema(), source.config, [], (path, area, value) =>
+    found.push({ setting: formatPath(path), area, origin: source.originOf(path), value: hideInline(value) }),
+  )
   return found
 }
 
@@ -83,10 +85,13 @@ export function laterVariables(environment: Environment, cluster: string | null,
       return
     }
     const taken = takeLater(environment, name)
-    if (taken !== undefined) found.push({ setting, area: taken.area, origin: taken.value.origin, value: spec.rule === 'secret' ? new Secret(taken.value.text) : value })
+    if (taken !== undefined)
+      found.push({ setting, area: taken.area, origin: taken.value.origin, value: spec.rule === 'secret' ? new Secret(taken.value.text) : value })
   }
   if (cluster === null) {
-    for (const spec of variables) if (typeof spec.status === 'object' && spec.setting.startsWith('clusters.*')) environment.ignore(spec.name, 'it can only mean one cluster; write it into the configuration file')
+    for (const spec of variables)
+      if (typeof spec.status === 'object' && spec.setting.startsWith('clusters.*'))
+        environment.ignore(spec.name, 'it can only mean one cluster; write it into the configuration file')
   } else {
     const setting = (key: string) => `clusters.${cluster}.${key}`
     for (const { variable, key, value } of retentionVariables(environment)) add(variable, setting(`retention.${key}`), value)
@@ -116,7 +121,13 @@ function retentionVariables(environment: Environment): RetentionVariable[] {
   if (mixed !== undefined && with000 !== undefined) throw contradiction(with000, mixed)
 
   const result: RetentionVariable[] = []
-  const units = { DAILY_RETENTION: ['daily', 'd'], WEEKLY_RETENTION: ['weekly', 'd'], MONTHLY_RETENTION: ['monthly', 'd'], BACKUP_WEEKLY_RETENTION: ['weekly', 'w'], BACKUP_MONTHLY_RETENTION: ['monthly', 'm'] } as const
+  const units = {
+    DAILY_RETENTION: ['daily', 'd'],
+    WEEKLY_RETENTION: ['weekly', 'd'],
+    MONTHLY_RETENTION: ['monthly', 'd'],
+    BACKUP_WEEKLY_RETENTION: ['weekly', 'w'],
+    BACKUP_MONTHLY_RETENTION: ['monthly', 'm'],
+  } as const
   for (const [variable, [key, unit]] of Object.entries(units)) {
     const value = environment.peek(variable)
     if (value !== undefined) result.push({ variable, key, value: `${value.text.trim()}${unit}` })

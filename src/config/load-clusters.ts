@@ -21,16 +21,23 @@ export interface BuiltClusters {
 }
 
 /** Every cluster of the file, or the one that flags and variables name. */
-export async function buildClusters(references: ReferenceContext | null, surroundings: Surroundings & { readonly repositories: Sourced<readonly string[]> }): Promise<BuiltClusters> {
+export async function buildClusters(
+  references: ReferenceContext | null,
+  surroundings: Surroundings & { readonly repositories: Sourced<readonly string[]> },
+): Promise<BuiltClusters> {
   const { environment, paths, machine } = surroundings
   const configured = Object.entries(references?.source.config.clusters ?? {})
   // Without a cluster in the file, the environment may name one; it is then called after its database.
   const sources: (ClusterSource | null)[] = configured.length === 0 ? [null] : configured.map(([name, config]) => ({ name, config, references }))
   if (machine.flags.cluster !== undefined && configured.length > 0 && !configured.some(([name]) => name === machine.flags.cluster)) {
-    throw new Failure('usage-invalid', `no cluster is called "${machine.flags.cluster}"`, { hints: [`configured: ${configured.map(([name]) => name).join(', ')}`] })
+    throw new Failure('usage-invalid', `no cluster is called "${machine.flags.cluster}"`, {
+      hints: [`configured: ${configured.map(([name]) => name).join(', ')}`],
+    })
   }
   if (sources.length > 1 && machine.flags.cluster === undefined && (machine.flags.databaseUrl ?? machine.flags.container) !== undefined) {
-    throw new Failure('usage-invalid', 'several clusters are configured, so --database-url and --container need --cluster NAME', { hints: [`configured: ${configured.map(([name]) => name).join(', ')}`] })
+    throw new Failure('usage-invalid', 'several clusters are configured, so --database-url and --container need --cluster NAME', {
+      hints: [`configured: ${configured.map(([name]) => name).join(', ')}`],
+    })
   }
   if (sources.length > 1) ignoreConnectionVariables(environment)
 
@@ -38,7 +45,10 @@ export async function buildClusters(references: ReferenceContext | null, surroun
   for (const source of sources) {
     const file = source === null ? { inlinePassword: false } : await fileConnection(source)
     const flagged = sources.length === 1 || machine.flags.cluster === source?.name
-    const services = await loadServices([machine.flags.databaseUrl, 'url' in file ? file.url.value : undefined, environment.peek('DATABASE_URL')?.text], surroundings)
+    const services = await loadServices(
+      [machine.flags.databaseUrl, 'url' in file ? file.url.value : undefined, environment.peek('DATABASE_URL')?.text],
+      surroundings,
+    )
     const connection = resolveConnection({
       file,
       flagUrl: flagged && machine.flags.databaseUrl !== undefined ? { value: machine.flags.databaseUrl, origin: '--database-url' } : null,
@@ -59,14 +69,22 @@ export async function buildClusters(references: ReferenceContext | null, surroun
     result.clusters[named.name] = cluster
     for (const [key, origin] of Object.entries(origins)) result.origins[`clusters.${named.name}.${key}`] = origin
     result.notes.push(...connection.notes)
-    if (named.config.ssh !== undefined) result.warnings.push(`clusters.${named.name}.ssh makes no tunnel in this version: the connection goes straight to ${connection.target.host ?? 'this machine'}`)
-    if (file.inlinePassword) result.warnings.push(`clusters.${named.name}.url holds a password (${origins['url'] ?? ''}); write it by reference: url: env:DATABASE_URL or file:/path`)
+    if (named.config.ssh !== undefined)
+      result.warnings.push(
+        `clusters.${named.name}.ssh makes no tunnel in this version: the connection goes straight to ${connection.target.host ?? 'this machine'}`,
+      )
+    if (file.inlinePassword)
+      result.warnings.push(`clusters.${named.name}.url holds a password (${origins['url'] ?? ''}); write it by reference: url: env:DATABASE_URL or file:/path`)
   }
   const names = Object.keys(result.clusters)
   return { ...result, single: names.length === 1 ? (names[0] ?? null) : null }
 }
 
-function clusterDefaults(references: ReferenceContext | null, { environment, machine, repositories }: Surroundings & { readonly repositories: Sourced<readonly string[]> }, services: Services): ClusterDefaults {
+function clusterDefaults(
+  references: ReferenceContext | null,
+  { environment, machine, repositories }: Surroundings & { readonly repositories: Sourced<readonly string[]> },
+  services: Services,
+): ClusterDefaults {
   const { flags } = machine
   return {
     environment,
@@ -102,20 +120,65 @@ function defaultZone(references: ReferenceContext | null, environment: Environme
 
 function noConnection(source: ClusterSource): Failure {
   const line = source.references?.source.problem(['clusters', source.name], '')
-  return new Failure('config-invalid', `cannot use cluster "${source.name}" (${line?.file ?? ''}:${line?.line ?? 0}): neither the file nor the environment says where it is`, {
-    hints: ['write url: env:DATABASE_URL under it, or host, user and database, or container'],
-  })
+  return new Failure(
+    'config-invalid',
+    `cannot use cluster "${source.name}" (${line?.file ?? ''}:${line?.line ?? 0}): neither the file nor the environment says where it is`,
+    {
+      hints: ['write url: env:DATABASE_URL under it, or host, user and database, or container'],
+    },
+  )
 }
 
 /** With several clusters a variable such as DB_HOST could mean any of them. */
 function ignoreConnectionVariables(environment: Environment): void {
-  const named = ['DATABASE_URL', 'DB_HOST', 'DB_PORT', 'DB_USER', 'DB_NAME', 'DB_PASS', 'DB_PASSWORD', 'DATABASE_HOST', 'DATABASE_PORT', 'DATABASE_USERNAME', 'DATABASE_NAME', 'DATABASE_PASSWORD']
-  const others = ['POSTGRES_CONTAINER', 'POSTGRES_DB', 'POSTGRES_USER', 'POSTGRES_PASSWORD', 'POSTGRES_HOST', 'POSTGRES_PORT', 'PGHOST', 'PGHOSTADDR', 'PGPORT', 'PGUSER', 'PGDATABASE', 'PGPASSWORD', 'PGSERVICE']
+  const named = [
+    'DATABASE_URL',
+    'DB_HOST',
+    'DB_PORT',
+    'DB_USER',
+    'DB_NAME',
+    'DB_PASS',
+    'DB_PASSWORD',
+    'DATABASE_HOST',
+    'DATABASE_PORT',
+    'DATABASE_USERNAME',
+    'DATABASE_NAME',
+    'DATABASE_PASSWORD',
+  ]
+  const others = [
+    'POSTGRES_CONTAINER',
+    'POSTGRES_DB',
+    'POSTGRES_USER',
+    'POSTGRES_PASSWORD',
+    'POSTGRES_HOST',
+    'POSTGRES_PORT',
+    'PGHOST',
+    'PGHOSTADDR',
+    'PGPORT',
+    'PGUSER',
+    'PGDATABASE',
+    'PGPASSWORD',
+    'PGSERVICE',
+  ]
   for (const name of [...named, ...others]) environment.ignore(name, `several clusters are configured; write env:${name} under the one it means`)
 }
 
 function explainLonelyVariables(environment: Environment): void {
-  for (const name of ['DB_PORT', 'DB_USER', 'DB_PASS', 'DB_PASSWORD', 'DATABASE_PORT', 'DATABASE_USERNAME', 'DATABASE_PASSWORD', 'POSTGRES_PORT', 'POSTGRES_USER', 'POSTGRES_PASSWORD', 'PGUSER', 'PGPASSWORD', 'PGPORT']) {
+  for (const name of [
+    'DB_PORT',
+    'DB_USER',
+    'DB_PASS',
+    'DB_PASSWORD',
+    'DATABASE_PORT',
+    'DATABASE_USERNAME',
+    'DATABASE_PASSWORD',
+    'POSTGRES_PORT',
+    'POSTGRES_USER',
+    'POSTGRES_PASSWORD',
+    'PGUSER',
+    'PGPASSWORD',
+    'PGPORT',
+  ]) {
     environment.ignore(name, 'no variable names a server or database, such as DATABASE_URL or DB_NAME')
   }
 }

@@ -64,7 +64,8 @@ BACKUP_RETENTION=30         # Days to retain backups
 BACKUP_DIRECTORY=/app/backups
 `
 
-const carried = (settings: Settings) => Object.fromEntries(settings.notActing.map(({ setting, value }) => [setting, typeof value === 'object' ? String(value) : value]))
+const carried = (settings: Settings) =>
+  Object.fromEntries(settings.notActing.map(({ setting, value }) => [setting, typeof value === 'object' ? String(value) : value]))
 
 describe("the seeds' .env files", () => {
   it('000: container, database and user alone are a cluster, with plain SQL and gzip', async () => {
@@ -72,7 +73,14 @@ describe("the seeds' .env files", () => {
     const settings = await room.load()
     const cluster = only(settings)
     expect(cluster.name).toBe('nexo')
-    expect(cluster.target).toMatchObject({ host: null, port: 5432, user: 'nexo_user', database: 'nexo', password: null, container: { kind: 'container', name: 'nexo-postgres' } })
+    expect(cluster.target).toMatchObject({
+      host: null,
+      port: 5432,
+      user: 'nexo_user',
+      database: 'nexo',
+      password: null,
+      container: { kind: 'container', name: 'nexo-postgres' },
+    })
     expect(cluster.dump).toMatchObject({ format: 'plain', compression: { method: 'gzip', level: 9 }, nameTemplate: '<db>_<YYYYMMDD_HHMMSS>' })
     expect(settings.repositories['local']).toEqual({
       name: 'local',
@@ -90,7 +98,11 @@ describe("the seeds' .env files", () => {
   it('000: with class variables, age is only a reserve and the classes count days', async () => {
     await using room = await testRoom({ '.env': seed000 + seed000Custom })
     const settings = await room.load()
-    expect(carried(settings)).toEqual({ 'clusters.nexo.retention.daily': '14d', 'clusters.nexo.retention.weekly': '60d', 'clusters.nexo.retention.monthly': '730d' })
+    expect(carried(settings)).toEqual({
+      'clusters.nexo.retention.daily': '14d',
+      'clusters.nexo.retention.weekly': '60d',
+      'clusters.nexo.retention.monthly': '730d',
+    })
     expect(settings.ignored).toEqual([{ variable: 'BACKUP_RETENTION_DAYS', reason: expect.stringContaining('DAILY_RETENTION') }])
   })
 
@@ -169,13 +181,19 @@ describe("the seeds' .env files", () => {
 
 describe('precedence', () => {
   it('flag beats process environment beats .env beats default', async () => {
-    await using room = await testRoom({ '.env': 'DATABASE_URL=postgres://u@dotenv/app\nBACKUP_DIR=./dotenv\n', 'other.env': 'DATABASE_URL=postgres://u@other/app\n' })
+    await using room = await testRoom({
+      '.env': 'DATABASE_URL=postgres://u@dotenv/app\nBACKUP_DIR=./dotenv\n',
+      'other.env': 'DATABASE_URL=postgres://u@other/app\n',
+    })
     expect(only(await room.load()).target.host).toBe('dotenv')
     expect(only(await room.load({}, { envFile: 'other.env' })).target.host).toBe('other')
     const process = await room.load({ DATABASE_URL: 'postgres://u@process/app' })
     expect(only(process).target.host).toBe('process')
     expect(process.origins['clusters.app.url']).toBe('DATABASE_URL (environment)')
-    const flag = await room.load({ DATABASE_URL: 'postgres://u@process/app', DB_HOST: 'override' }, { databaseUrl: 'postgres://u@flag/app', repositories: ['./flag'] })
+    const flag = await room.load(
+      { DATABASE_URL: 'postgres://u@process/app', DB_HOST: 'override' },
+      { databaseUrl: 'postgres://u@flag/app', repositories: ['./flag'] },
+    )
     expect(only(flag).target.host).toBe('flag')
     expect(flag.ignored.map(({ variable }) => variable)).toEqual(['DATABASE_URL', 'DB_HOST'])
     expect(flag.repositories['local']?.storage).toMatchObject({ path: join(room.directory, 'flag') })
@@ -195,9 +213,26 @@ describe('precedence', () => {
 
   it("libpq's variables fill what nothing else names, and only that", async () => {
     await using room = await testRoom()
-    const env = { PGHOST: 'pg', PGPORT: '5555', PGUSER: 'pu', PGDATABASE: 'pd', PGPASSWORD: 'pp', PGSSLMODE: 'require', PGCONNECT_TIMEOUT: '3', PGPASSFILE: '~/.pgpass' }
+    const env = {
+      PGHOST: 'pg',
+      PGPORT: '5555',
+      PGUSER: 'pu',
+      PGDATABASE: 'pd',
+      PGPASSWORD: 'pp',
+      PGSSLMODE: 'require',
+      PGCONNECT_TIMEOUT: '3',
+      PGPASSFILE: '~/.pgpass',
+    }
     const alone = only(await room.load(env))
-    expect(alone.target).toMatchObject({ host: 'pg', port: 5555, user: 'pu', database: 'pd', tls: { mode: 'require' }, connectTimeoutSeconds: 3, passFile: null })
+    expect(alone.target).toMatchObject({
+      host: 'pg',
+      port: 5555,
+      user: 'pu',
+      database: 'pd',
+      tls: { mode: 'require' },
+      connectTimeoutSeconds: 3,
+      passFile: null,
+    })
     const url = await room.load({ ...env, DATABASE_URL: 'postgres://u@h:5432/d?sslmode=verify-full' })
     expect(only(url).target).toMatchObject({ host: 'h', port: 5432, user: 'u', database: 'd', tls: { mode: 'verify-full' } })
     expect(only(url).target.password?.reveal()).toBe('pp')
@@ -245,14 +280,13 @@ describe('contradictions end in exit 2 and name both variables', () => {
     expect(failure.message).not.toContain('hunter')
   })
 
-  it.each([
-    [{ BACKUP_DIR: './a', BACKUP_DIRECTORY: '$HOME/../../a/../$' }],
-    [{ BACKUP_DIR: '${BASE}/x' }],
-    [{ BACKUP_DIR: '~bob/x' }],
-  ])('a directory that nobody meant is not made: %j', async (env) => {
-    await using room = await testRoom()
-    expect((await room.failure(env as Record<string, string>)).exitCode).toBe(2)
-  })
+  it.each([[{ BACKUP_DIR: './a', BACKUP_DIRECTORY: '$HOME/../../a/../$' }], [{ BACKUP_DIR: '${BASE}/x' }], [{ BACKUP_DIR: '~bob/x' }]])(
+    'a directory that nobody meant is not made: %j',
+    async (env) => {
+      await using room = await testRoom()
+      expect((await room.failure(env as Record<string, string>)).exitCode).toBe(2)
+    },
+  )
 
   it.each([
     [{ BACKUP_DIR: './a', BACKUP_DIRECTORY: 'a/' }],
@@ -269,7 +303,7 @@ describe('values that cannot be used end in exit 2 and name the variable, never 
   it.each([
     ['BACKUP_COMPRESSION', '0'],
     ['BACKUP_COMPRESSION', '10'],
-    ['BACKUP_COMPRESSION', 'zstd'],
+    ['BACKUP_COMPRESSION', 'best'],
     ['BACKUP_COMPRESSION', '9.5'],
     ['BACKUP_ENABLED', 'maybe'],
     ['DB_PORT', '0'],
@@ -309,7 +343,9 @@ describe('values that cannot be used end in exit 2 and name the variable, never 
 
   it('names a misspelt variable of ours and the likely one', async () => {
     await using room = await testRoom()
-    expect((await room.load({ BACKUP_COMPRESION: '9' })).ignored).toEqual([{ variable: 'BACKUP_COMPRESION', reason: expect.stringContaining('BACKUP_COMPRESSION') }])
+    expect((await room.load({ BACKUP_COMPRESION: '9' })).ignored).toEqual([
+      { variable: 'BACKUP_COMPRESION', reason: expect.stringContaining('BACKUP_COMPRESSION') },
+    ])
   })
 })
 
@@ -328,17 +364,25 @@ describe('asking for encryption is refused, never stored in clear', () => {
     const failure = await room.failure({ DATABASE_URL: 'postgres://u@h/d', ...env } as Record<string, string>)
     expect(failure.code).toBe('encryption-unavailable')
     expect(failure.exitCode).toBe(2)
-    await using inFile = await testRoom({ '.env': Object.entries(env).map(([name, value]) => `${name}=${value}\n`).join('') })
+    await using inFile = await testRoom({
+      '.env': Object.entries(env)
+        .map(([name, value]) => `${name}=${value}\n`)
+        .join(''),
+    })
     expect((await inFile.failure()).code).toBe('encryption-unavailable')
   })
 
-  it.each(['encryption: { recipients: [age1x] }', 'encryption:', 'encryption: false', 'clusters: { a: { encryption: true } }', 'repositories: { r: { path: x, encryption: { gpg: { passphrase: env:P } } } }', 'clusters: [\nencryption: x'])(
-    'in the file, before anything else is judged: %j',
-    async (text) => {
-      await using room = await testRoom({ 'tidemark.yaml': text })
-      expect((await room.failure()).code).toBe('encryption-unavailable')
-    },
-  )
+  it.each([
+    'encryption: { recipients: [age1x] }',
+    'encryption:',
+    'encryption: false',
+    'clusters: { a: { encryption: true } }',
+    'repositories: { r: { path: x, encryption: { gpg: { passphrase: env:P } } } }',
+    'clusters: [\nencryption: x',
+  ])('in the file, before anything else is judged: %j', async (text) => {
+    await using room = await testRoom({ 'tidemark.yaml': text })
+    expect((await room.failure()).code).toBe('encryption-unavailable')
+  })
 
   it('by a flag', async () => {
     await using room = await testRoom()
@@ -353,7 +397,9 @@ describe('asking for encryption is refused, never stored in clear', () => {
 
 describe('--repo', () => {
   it('tells names from places and writes only to those named', async () => {
-    await using room = await testRoom({ 'tidemark.yaml': 'clusters: { a: { url: postgres://u@h/a } }\nrepositories: { local: { path: ./x }, off: { path: ./y } }\n' })
+    await using room = await testRoom({
+      'tidemark.yaml': 'clusters: { a: { url: postgres://u@h/a } }\nrepositories: { local: { path: ./x }, off: { path: ./y } }\n',
+    })
     expect(only(await room.load({}, { repositories: ['off'] })).repositories).toEqual(['off'])
     const places = await room.load({}, { repositories: ['./z', 's3://bucket/some/prefix/', '/abs'] })
     expect(only(places).repositories).toEqual(['local-2', 's3', 'local-3'])

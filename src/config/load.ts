@@ -44,7 +44,8 @@ export async function loadSettings(options: LoadOptions = {}): Promise<Settings>
   refuseEncryptionVariables(environment)
   const paths: PathBase = { home: machine.home, directory: machine.cwd }
   const file = await loadConfigFile(machine, environment)
-  const references: ReferenceContext | null = file === null ? null : { environment, source: file.source, paths: { home: machine.home, directory: dirname(file.path) } }
+  const references: ReferenceContext | null =
+    file === null ? null : { environment, source: file.source, paths: { home: machine.home, directory: dirname(file.path) } }
 
   const repositories = await buildRepositories(references, { environment, paths, machine })
   const clusters = await buildClusters(references, { environment, paths, machine, repositories: repositories.written })
@@ -102,7 +103,8 @@ async function loadEnvironment(machine: Machine): Promise<{ environment: Environ
   let entries: DotenvEntry[] = []
   let envFile: string | null = null
   const bytes = await readOptional(path, label)
-  if (bytes === null && given !== undefined) throw new Failure('config-invalid', `cannot read ${label} (--env-file): there is no such file`, { hints: [`ls -l ${path}`] })
+  if (bytes === null && given !== undefined)
+    throw new Failure('config-invalid', `cannot read ${label} (--env-file): there is no such file`, { hints: [`ls -l ${path}`] })
   if (bytes !== null) {
     entries = parseDotenvBytes(bytes, { file: label, env, home })
     envFile = path
@@ -113,7 +115,12 @@ async function loadEnvironment(machine: Machine): Promise<{ environment: Environ
 async function loadConfigFile(machine: Machine, environment: Environment): Promise<{ path: string; source: ConfigSource } | null> {
   const { flags, cwd, home } = machine
   const variable = environment.take('TIDEMARK_CONFIG')
-  const asked: Sourced | undefined = flags.config !== undefined ? { value: flags.config, origin: '--config' } : variable === undefined ? undefined : { value: variable.text, origin: variable.origin }
+  const asked: Sourced | undefined =
+    flags.config !== undefined
+      ? { value: flags.config, origin: '--config' }
+      : variable === undefined
+        ? undefined
+        : { value: variable.text, origin: variable.origin }
   const candidates = asked === undefined ? [join(cwd, 'tidemark.yaml'), machine.systemConfigFile] : [parsePath(asked.value, { home, directory: cwd })]
   for (const path of candidates) {
     const label = path === join(cwd, basename(path)) ? basename(path) : (asked?.value ?? path)
@@ -122,7 +129,9 @@ async function loadConfigFile(machine: Machine, environment: Environment): Promi
     return { path, source: parseConfigFile(decode(bytes, label), label) }
   }
   if (asked === undefined) return null
-  throw new Failure('config-invalid', `cannot read the configuration file ${asked.value} (${asked.origin}): there is no such file`, { hints: ['tidemark init writes one', 'without a file, DATABASE_URL alone is enough'] })
+  throw new Failure('config-invalid', `cannot read the configuration file ${asked.value} (${asked.origin}): there is no such file`, {
+    hints: ['tidemark init writes one', 'without a file, DATABASE_URL alone is enough'],
+  })
 }
 
 function decode(bytes: Uint8Array, label: string): string {
@@ -144,12 +153,17 @@ async function readOptional(path: string, label: string): Promise<Uint8Array | n
 }
 
 /** All repositories, and those to write to: what `--repo` names, else all of them. */
-async function buildRepositories(references: ReferenceContext | null, { environment, paths, machine }: Surroundings): Promise<{ parts: RepositoryParts; written: Sourced<readonly string[]> }> {
+async function buildRepositories(
+  references: ReferenceContext | null,
+  { environment, paths, machine }: Surroundings,
+): Promise<{ parts: RepositoryParts; written: Sourced<readonly string[]> }> {
   const flags = (machine.flags.repositories ?? []).map((text) => attributed({ name: '--repo', text, origin: '--repo' }, parseRepositoryReference))
   const configured = references?.source.config.repositories ?? {}
   const fromFile = Object.keys(configured).length > 0
   const parts: RepositoryParts = fromFile && references !== null ? await fileRepositories(configured, references) : variableRepositories({ environment, paths })
-  if (fromFile) for (const name of ['BACKUP_DIR', 'BACKUP_DIRECTORY', 'S3_BUCKET_NAME', 'S3_REGION', 'BACKUP_S3_PREFIX']) environment.ignore(name, 'the configuration file lists the repositories')
+  if (fromFile)
+    for (const name of ['BACKUP_DIR', 'BACKUP_DIRECTORY', 'S3_BUCKET_NAME', 'S3_REGION', 'BACKUP_S3_PREFIX'])
+      environment.ignore(name, 'the configuration file lists the repositories')
 
   const named: string[] = []
   for (const flag of flags) {
@@ -160,7 +174,12 @@ async function buildRepositories(references: ReferenceContext | null, { environm
     const name = freeName(flag.kind === 'path' ? 'local' : 's3', fromFile ? [...Object.keys(parts.repositories), ...named] : named)
     named.push(name)
     if (flag.kind === 'path') addPosix(parts, { name, path: parsePath(flag.path, paths), origin: '--repo' })
-    else addS3(parts, { name, layout: 'flat', written: { bucket: { value: flag.bucket, origin: '--repo' }, prefix: { value: flag.prefix, origin: '--repo' } } }, { environment, paths })
+    else
+      addS3(
+        parts,
+        { name, layout: 'flat', written: { bucket: { value: flag.bucket, origin: '--repo' }, prefix: { value: flag.prefix, origin: '--repo' } } },
+        { environment, paths },
+      )
   }
   if (Object.keys(parts.repositories).length === 0) addPosix(parts, { name: 'local', path: resolve(paths.directory, 'backups'), origin: 'default' })
   return { parts, written: named.length > 0 ? { value: named, origin: '--repo' } : { value: Object.keys(parts.repositories), origin: 'default' } }

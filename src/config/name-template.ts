@@ -34,7 +34,10 @@ export function parseNameTemplate(text: string): string {
     throw new Failure('config-invalid', `the file name template has an unknown field; possible are ${fields.map((field) => `<${field}>`).join(', ')}`)
   }
   if (!/^\w[\w.+@=-]*$/.test(template.replaceAll(/<[^<>]*>/g, 'x'))) {
-    throw new Failure('config-invalid', 'a file name template may hold letters, digits, _ . + @ = - and fields; it begins with none of . - and names no directory')
+    throw new Failure(
+      'config-invalid',
+      'a file name template may hold letters, digits, _ . + @ = - and fields; it begins with none of . - and names no directory',
+    )
   }
   const distinguishes = found.includes('id') || found.some((field) => field.includes('HHMMSS'))
   if (!distinguishes) throw new Failure('config-invalid', 'the file name template needs <id> or a time of day, or every backup would have the same name')

@@ -22,7 +22,16 @@ export async function writeReference(directory: string): Promise<void> {
 const generated = '<!-- Generated from the tables in src/config by scripts/write-reference.ts. Do not edit. -->'
 
 function environmentReference(): string {
-  const group = (title: string, about: string, specs: readonly VariableSpec[]) => ['', `## ${title}`, '', about, '', '| variable | seeds | meaning | example | setting | rule | in this version |', '|---|---|---|---|---|---|---|', ...specs.map(variableRow)]
+  const group = (title: string, about: string, specs: readonly VariableSpec[]) => [
+    '',
+    `## ${title}`,
+    '',
+    about,
+    '',
+    '| variable | seeds | meaning | example | setting | rule | in this version |',
+    '|---|---|---|---|---|---|---|',
+    ...specs.map(variableRow),
+  ]
   const isLater = (spec: VariableSpec) => laterArea(spec) !== null
   return [
     generated,
@@ -41,8 +50,16 @@ function environmentReference(): string {
       'Without a URL, `DB_*`, `DATABASE_*` and `POSTGRES_*` may be mixed as long as they agree.',
       variables.filter((spec) => spec.status === 'used'),
     ),
-    ...group('Accepted, checked, not acting yet', 'Their values are checked and carried; `config show` and `config check` say that the area named does not act in this version.', variables.filter(isLater)),
-    ...group('Refused', 'Each of these asks for encrypted backups. This version cannot write them, so it stops with exit code 2 instead of storing in clear.', variables.filter((spec) => spec.status === 'refused')),
+    ...group(
+      'Accepted, checked, not acting yet',
+      'Their values are checked and carried; `config show` and `config check` say that the area named does not act in this version.',
+      variables.filter(isLater),
+    ),
+    ...group(
+      'Refused',
+      'Each of these asks for encrypted backups. This version cannot write them, so it stops with exit code 2 instead of storing in clear.',
+      variables.filter((spec) => spec.status === 'refused'),
+    ),
     '',
     ...dotenvRules,
     '',
@@ -120,15 +137,23 @@ interface Inherited {
 function walk(schema: SchemaNode, path: string, inherited: Inherited, add: (cells: string[]) => void): void {
   const area = typeof schema[laterKey] === 'string' ? schema[laterKey] : inherited.area
   const about = typeof schema['description'] === 'string' ? schema['description'] : ''
-  if (path !== '') add([`\`${path}\``, valueOf(schema), [about, inherited.required ? 'required' : '', area === null ? '' : `*later: ${area}*`].filter((text) => text !== '').join('; ')])
+  if (path !== '')
+    add([
+      `\`${path}\``,
+      valueOf(schema),
+      [about, inherited.required ? 'required' : '', area === null ? '' : `*later: ${area}*`].filter((text) => text !== '').join('; '),
+    ])
   for (const node of [schema, ...alternatives(schema)]) {
     const required = Array.isArray(node['required']) ? node['required'] : []
     const properties = isNode(node['properties']) ? node['properties'] : {}
-    for (const [key, inner] of Object.entries(properties)) if (isNode(inner)) walk(inner, path === '' ? key : `${path}.${key}`, { area: laterOf(node) ?? area, required: required.includes(key) }, add)
+    for (const [key, inner] of Object.entries(properties))
+      if (isNode(inner)) walk(inner, path === '' ? key : `${path}.${key}`, { area: laterOf(node) ?? area, required: required.includes(key) }, add)
     const rest = node['additionalProperties']
     if (isNode(rest) && isNode(node['propertyNames'])) walk(rest, `${path}.NAME`, { area, required: false }, add)
     const items = node['items']
-    if (isNode(items)) for (const item of [items, ...alternatives(items)]) if (isNode(item['properties'])) walk({ ...item, description: undefined }, `${path}[]`, { area: laterOf(item) ?? area, required: false }, add)
+    if (isNode(items))
+      for (const item of [items, ...alternatives(items)])
+        if (isNode(item['properties'])) walk({ ...item, description: undefined }, `${path}[]`, { area: laterOf(item) ?? area, required: false }, add)
   }
 }
 
@@ -146,7 +171,15 @@ function valueOf(schema: SchemaNode): string {
   if (Array.isArray(schema['enum'])) return schema['enum'].map((value) => `\`${String(value)}\``).join(', ')
   const options = Array.isArray(schema['anyOf']) ? schema['anyOf'].filter(isNode) : []
   if (options.length > 0) return isTruth(options) ? 'true or false' : [...new Set(options.map(valueOf))].join(' or ')
-  const kinds: Readonly<Record<string, string>> = { object: 'block', array: 'list', string: 'text', integer: 'whole number', number: 'number', boolean: 'true or false', null: 'null' }
+  const kinds: Readonly<Record<string, string>> = {
+    object: 'block',
+    array: 'list',
+    string: 'text',
+    integer: 'whole number',
+    number: 'number',
+    boolean: 'true or false',
+    null: 'null',
+  }
   return `${kinds[String(schema['type'])] ?? 'anything'}${examples}`
 }
 

@@ -14,14 +14,18 @@ export const defaultDirMode = 0o700
 export const defaultFileMode = 0o600
 
 /** Where a `--repo` points: a configured name, a directory, or `s3://bucket/prefix`. */
-export type RepositoryReference = { readonly kind: 'name'; readonly name: string } | { readonly kind: 'path'; readonly path: string } | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string }
+export type RepositoryReference =
+  | { readonly kind: 'name'; readonly name: string }
+  | { readonly kind: 'path'; readonly path: string }
+  | { readonly kind: 's3'; readonly bucket: string; readonly prefix: string }
 
 /** A word without `/` is a name, unless it begins with a dot or tilde; everything else is a place. */
 export function parseRepositoryReference(text: string): RepositoryReference {
   const s3 = /^s3:\/\/([^/]*)(?:\/(.*))?$/i.exec(text)
   if (s3 !== null) return { kind: 's3', bucket: parseBucket(s3[1] ?? ''), prefix: parsePrefix(s3[2] ?? '') }
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]
-  if (scheme !== undefined && scheme.toLowerCase() !== 'file') throw new Failure('usage-invalid', `cannot use a repository of kind ${scheme}://: possible are a directory and s3://bucket/prefix`)
+  if (scheme !== undefined && scheme.toLowerCase() !== 'file')
+    throw new Failure('usage-invalid', `cannot use a repository of kind ${scheme}://: possible are a directory and s3://bucket/prefix`)
   const path = text.replace(/^file:\/\/(?=\/)/i, '')
   return /^[~.]|[/$]/.test(path) ? { kind: 'path', path } : { kind: 'name', name: path }
 }
@@ -42,11 +46,19 @@ export async function fileRepositories(configs: Readonly<Record<string, Reposito
   for (const [name, config] of Object.entries(configs)) {
     const path: SettingPath = ['repositories', name]
     const own: Record<string, string> = {}
-    const storage = config.s3 === undefined ? await posixFromFile(config, { path, references, origins: own }) : await s3FromFile(config.s3, { path: [...path, 's3'], references, origins: own })
+    const storage =
+      config.s3 === undefined
+        ? await posixFromFile(config, { path, references, origins: own })
+        : await s3FromFile(config.s3, { path: [...path, 's3'], references, origins: own })
     const originOf = (key: keyof RepositoryConfig) => (config[key] === undefined ? 'default' : references.source.originOf([...path, key]))
     own['layout'] = originOf('layout')
     own['bandwidth'] = originOf('bandwidth')
-    result.repositories[name] = { name, storage, layout: config.layout ?? 'flat', bandwidth: config.bandwidth === undefined ? null : parseBandwidth(config.bandwidth) }
+    result.repositories[name] = {
+      name,
+      storage,
+      layout: config.layout ?? 'flat',
+      bandwidth: config.bandwidth === undefined ? null : parseBandwidth(config.bandwidth),
+    }
     for (const [key, origin] of Object.entries(own)) result.origins[`repositories.${name}.${key}`] = origin
   }
   return result
@@ -82,11 +94,14 @@ async function s3FromFile(config: NonNullable<RepositoryConfig['s3']>, { path, r
     return { [key]: { value: resolved.text, origin: resolved.origin } }
   }
   const texts: Record<string, Sourced> = {}
-  for (const key of ['bucket', 'prefix', 'region', 'endpoint', 'accessKeyId', 'secretAccessKey', 'sessionToken', 'profile', 'storageClass', 'caFile'] as const) Object.assign(texts, await follow(key))
+  for (const key of ['bucket', 'prefix', 'region', 'endpoint', 'accessKeyId', 'secretAccessKey', 'sessionToken', 'profile', 'storageClass', 'caFile'] as const)
+    Object.assign(texts, await follow(key))
   const bucket = texts['bucket'] ?? { value: '', origin: references.source.originOf(path) }
   const checked = <T>(key: string, parse: (text: string) => T): Record<string, Sourced<T>> => {
     const found = texts[key]
-    return found === undefined ? {} : { [key]: { value: attributed({ name: [...path, key].join('.'), text: found.value, origin: found.origin }, parse), origin: found.origin } }
+    return found === undefined
+      ? {}
+      : { [key]: { value: attributed({ name: [...path, key].join('.'), text: found.value, origin: found.origin }, parse), origin: found.origin } }
   }
   const originOf = (key: string) => references.source.originOf([...path, key])
   const written: S3Written = {
@@ -96,7 +111,9 @@ async function s3FromFile(config: NonNullable<RepositoryConfig['s3']>, { path, r
     ...checked('caFile', (text) => parsePath(text, references.paths)),
     ...(config.forcePathStyle === undefined ? {} : { forcePathStyle: { value: parseTruth(config.forcePathStyle), origin: originOf('forcePathStyle') } }),
     ...(config.checksums === undefined ? {} : { checksums: { value: config.checksums, origin: originOf('checksums') } }),
-    ...(config.multipartSize === undefined ? {} : { multipartBytes: { value: multipartBytes(config.multipartSize, originOf('multipartSize')), origin: originOf('multipartSize') } }),
+    ...(config.multipartSize === undefined
+      ? {}
+      : { multipartBytes: { value: multipartBytes(config.multipartSize, originOf('multipartSize')), origin: originOf('multipartSize') } }),
   }
   return resolveS3(written, { environment: references.environment, paths: references.paths, origins })
 }
@@ -138,12 +155,21 @@ export function variableRepositories({ environment, paths }: Place): RepositoryP
 
 export function addPosix(parts: RepositoryParts, repository: { readonly name: string; readonly path: string; readonly origin: string }): void {
   const { name, path, origin } = repository
-  parts.repositories[name] = { name, storage: { kind: 'posix', path, dirMode: defaultDirMode, fileMode: defaultFileMode, owner: null, group: null }, layout: 'flat', bandwidth: null }
+  parts.repositories[name] = {
+    name,
+    storage: { kind: 'posix', path, dirMode: defaultDirMode, fileMode: defaultFileMode, owner: null, group: null },
+    layout: 'flat',
+    bandwidth: null,
+  }
   parts.origins[`repositories.${name}.path`] = origin
   for (const key of ['layout', 'bandwidth', 'dirMode', 'fileMode', 'owner', 'group']) parts.origins[`repositories.${name}.${key}`] = 'default'
 }
 
-export function addS3(parts: RepositoryParts, repository: { readonly name: string; readonly layout: RepositorySettings['layout']; readonly written: S3Written }, place: Place): void {
+export function addS3(
+  parts: RepositoryParts,
+  repository: { readonly name: string; readonly layout: RepositorySettings['layout']; readonly written: S3Written },
+  place: Place,
+): void {
   const own: Record<string, string> = {}
   const storage = resolveS3(repository.written, { ...place, origins: own })
   parts.repositories[repository.name] = { name: repository.name, storage, layout: repository.layout, bandwidth: null }

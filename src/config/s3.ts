@@ -25,7 +25,10 @@ export interface S3Written {
 export const defaultMultipartBytes = 16 * 2 ** 20
 
 /** Completes a bucket with the AWS variables, as the AWS tools do; `origins` gets one entry per field that is set. */
-export function resolveS3(written: S3Written, context: { readonly environment: Environment; readonly paths: PathBase; readonly origins: Record<string, string> }): S3Settings {
+export function resolveS3(
+  written: S3Written,
+  context: { readonly environment: Environment; readonly paths: PathBase; readonly origins: Record<string, string> },
+): S3Settings {
   const { environment, origins } = context
   const record = (field: string, origin: string) => (origins[`s3.${field}`] = origin)
   const fill = (field: keyof S3Written, variables: readonly string[]): string | null => {
@@ -91,7 +94,8 @@ function credentials(written: S3Written, environment: Environment, record: (fiel
   // As in the AWS tools, keys in the environment come before a profile.
   const profile = id === undefined ? take('profile', 'AWS_PROFILE') : inFile === undefined ? undefined : written.profile
   if (id !== undefined) environment.ignore('AWS_PROFILE', 'access keys are given, which come first')
-  for (const [field, value] of Object.entries({ accessKeyId: id, secretAccessKey: secret, sessionToken: token, profile })) if (value !== undefined) record(field, value.origin)
+  for (const [field, value] of Object.entries({ accessKeyId: id, secretAccessKey: secret, sessionToken: token, profile }))
+    if (value !== undefined) record(field, value.origin)
   return {
     accessKeyId: id === undefined ? null : new Secret(id.value),
     secretAccessKey: secret === undefined ? null : new Secret(secret.value),

@@ -53,7 +53,11 @@ export const goals = later(
     rto: z
       .union([
         parsed(parseDuration, ['1h']),
-        strict({ application: duration('the application runs again').optional(), database: duration('the database is back').optional(), system: duration('everything is back').optional() }),
+        strict({
+          application: duration('the application runs again').optional(),
+          database: duration('the database is back').optional(),
+          system: duration('everything is back').optional(),
+        }),
       ])
       .describe('how long a recovery may take')
       .optional(),
@@ -96,9 +100,21 @@ export const files = later(
     .describe('sets of files kept beside the database'),
 )
 
-export const contacts = later('runbooks', z.array(z.union([text(), strict({ name: text(), role: text().optional(), email: text().optional(), phone: text().optional() })])).describe('people named in runbooks and failure mails'))
+export const contacts = later(
+  'runbooks',
+  z
+    .array(z.union([text(), strict({ name: text(), role: text().optional(), email: text().optional(), phone: text().optional() })]))
+    .describe('people named in runbooks and failure mails'),
+)
 
-export const logs = later('logs', strict({ dir: text().describe('directory').optional(), maxSize: size('rotate at this size').optional(), keep: count('rotated files kept').optional() }).describe('log files of the daemon'))
+export const logs = later(
+  'logs',
+  strict({
+    dir: text().describe('directory').optional(),
+    maxSize: size('rotate at this size').optional(),
+    keep: count('rotated files kept').optional(),
+  }).describe('log files of the daemon'),
+)
 
 const occasion = z.enum(['success', 'failure', 'recovered', 'drill', 'drillFailure', 'storage', 'monthly', 'health', 'weekly'])
 const occasions = z.union([occasion, z.array(occasion).min(1)]).describe('occasions')
@@ -124,9 +140,12 @@ const webhook = strict({
   headers: z.record(text(), text()).describe('extra headers').optional(),
 })
 
-const channel = strict({ email: email.describe('mail').optional(), webhook: webhook.describe('HTTP POST').optional() }).refine((one) => (one.email === undefined) !== (one.webhook === undefined), {
-  message: 'expected exactly one of email and webhook in each item',
-})
+const channel = strict({ email: email.describe('mail').optional(), webhook: webhook.describe('HTTP POST').optional() }).refine(
+  (one) => (one.email === undefined) !== (one.webhook === undefined),
+  {
+    message: 'expected exactly one of email and webhook in each item',
+  },
+)
 
 export const notify = later('notify', z.array(channel).describe('who is told what'))
 

@@ -17,7 +17,9 @@ const dump = strict(
     format: z.enum(['custom', 'plain', 'directory']).describe('default custom').optional(),
     compress: parsed(parseCompression, ['zstd:3', 'gzip:9', 'none']).describe('gzip:1-9, zstd:1-19 or none; default zstd:3').optional(),
     jobs: z.int().min(1).max(256).describe('compression workers (custom, plain) or pg_dump workers (directory)').optional(),
-    name: parsed(parseNameTemplate, ['default', '<db>_backup_<YYYYMMDD_HHMMSS>']).describe('file name template, or a preset: default, s0, s1, s2, s3, s4').optional(),
+    name: parsed(parseNameTemplate, ['default', '<db>_backup_<YYYYMMDD_HHMMSS>'])
+      .describe('file name template, or a preset: default, s0, s1, s2, s3, s4')
+      .optional(),
     globals: truth().describe('also dump roles, memberships, tablespaces and settings; default true').optional(),
     fingerprint: truth().describe('record row counts and digests for the proof; default true').optional(),
     lockWait: parsed(parseDuration, ['5m']).describe('how long to wait for a table lock; default 5m').optional(),
@@ -34,7 +36,10 @@ const newest = strict({
 
 const drill = strict(
   {
-    server: z.union([z.enum(['same', 'embedded']), text()]).describe('same (default), embedded, or the URL of another server').optional(),
+    server: z
+      .union([z.enum(['same', 'embedded']), text()])
+      .describe('same (default), embedded, or the URL of another server')
+      .optional(),
     newest: z.array(newest).describe('tables whose newest rows the proof shows').optional(),
   },
   { in: 'write server: same, embedded or a URL' },
@@ -83,7 +88,10 @@ export const clusterSchema = strict(
     timezone: zone().describe('in which days are counted; default: TZ, else the machine’s').optional(),
     dump: dump.optional(),
     drill: drill.optional(),
-    checks: z.array(z.union([sqlCheck, laterCheck])).describe('questions a restored copy must answer').optional(),
+    checks: z
+      .array(z.union([sqlCheck, laterCheck]))
+      .describe('questions a restored copy must answer')
+      .optional(),
     hooks: hooks.optional(),
     base: base.optional(),
     schedule: schedule.optional(),
@@ -93,11 +101,19 @@ export const clusterSchema = strict(
     alerts: alerts.optional(),
     files: files.optional(),
     contacts: contacts.optional(),
-    window: later('schedule', z.string().regex(/^(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d$/, 'expected hours such as "22:00-06:00"')).describe('when scheduled work may run').optional(),
+    window: later('schedule', z.string().regex(/^(?:[01]\d|2[0-3]):[0-5]\d-(?:[01]\d|2[0-3]):[0-5]\d$/, 'expected hours such as "22:00-06:00"'))
+      .describe('when scheduled work may run')
+      .optional(),
     nice: later('schedule', z.int().min(0).max(19)).describe('priority of client programs').optional(),
     allowedRegions: later('residency', words()).describe('regions in which its backups may lie').optional(),
   },
-  { sslmode: 'write tls: { mode: … }', interval: 'write schedule: { interval: 24h }', compress: 'write dump: { compress: … }', format: 'write dump: { format: … }', adminURL: 'write adminUrl' },
+  {
+    sslmode: 'write tls: { mode: … }',
+    interval: 'write schedule: { interval: 24h }',
+    compress: 'write dump: { compress: … }',
+    format: 'write dump: { format: … }',
+    adminURL: 'write adminUrl',
+  },
 )
 
 const s3 = strict({
@@ -113,7 +129,10 @@ const s3 = strict({
   storageClass: text().describe('such as STANDARD_IA').optional(),
   caFile: text().describe('file of trusted certificates').optional(),
   checksums: z.enum(['auto', 'when-required']).describe('when-required for stores that refuse new checksums').optional(),
-  multipartSize: z.union([parsed(parseSize, ['16MB']), z.int()]).describe('size of parts, 5MB to 5GB; default 16MB').optional(),
+  multipartSize: z
+    .union([parsed(parseSize, ['16MB']), z.int()])
+    .describe('size of parts, 5MB to 5GB; default 16MB')
+    .optional(),
 }).describe('a bucket of S3 or a compatible store')
 
 const mode = () => z.string().regex(/^0?o?[0-7]{3}$/, 'expected permissions in octal, such as "0700"')
@@ -125,16 +144,25 @@ export const repositorySchema = strict(
     path: text().describe('directory; relative to the configuration file').optional(),
     s3: s3.optional(),
     layout: z.enum(['flat', 'tiered', 'dated']).describe('folders: none; daily/…, weekly/…, monthly/…; YYYY/MM/DD. Default flat').optional(),
-    bandwidth: z.union([parsed(parseBandwidth, ['10MB/s']), z.int().min(1)]).describe('limit per second').optional(),
+    bandwidth: z
+      .union([parsed(parseBandwidth, ['10MB/s']), z.int().min(1)])
+      .describe('limit per second')
+      .optional(),
     dirMode: mode().describe('permissions of directories, default "0700"').optional(),
     fileMode: mode().describe('permissions of files, default "0600"').optional(),
     owner: text().describe('owner of files and directories').optional(),
     group: text().describe('group of files and directories').optional(),
     retention: retention.optional(),
-    take: later('copies', z.union([take, z.array(take)])).describe('which backups it takes').optional(),
+    take: later('copies', z.union([take, z.array(take)]))
+      .describe('which backups it takes')
+      .optional(),
     region: later('residency', text()).describe('where the copy lies, for residency').optional(),
-    legalMinAge: later('retention', parsed(parsePeriod, ['1y'])).describe('law forbids removing earlier').optional(),
-    legalMaxAge: later('retention', parsed(parsePeriod, ['10y'])).describe('law forbids keeping longer').optional(),
+    legalMinAge: later('retention', parsed(parsePeriod, ['1y']))
+      .describe('law forbids removing earlier')
+      .optional(),
+    legalMaxAge: later('retention', parsed(parsePeriod, ['10y']))
+      .describe('law forbids keeping longer')
+      .optional(),
   },
   {
     gcs: 'Google Cloud Storage is not available in this version; its S3 interface works: s3: { endpoint: https://storage.googleapis.com, … }',
@@ -145,7 +173,10 @@ export const repositorySchema = strict(
   },
 ).superRefine((repository, context) => {
   if ((repository.path === undefined) === (repository.s3 === undefined)) {
-    context.addIssue({ code: 'custom', message: repository.path === undefined ? 'expected path or s3' : 'expected either path or s3, not both: a repository lies in one place' })
+    context.addIssue({
+      code: 'custom',
+      message: repository.path === undefined ? 'expected path or s3' : 'expected either path or s3, not both: a repository lies in one place',
+    })
   }
   if (repository.s3 !== undefined) {
     for (const key of ['dirMode', 'fileMode', 'owner', 'group'] as const) {
@@ -155,7 +186,9 @@ export const repositorySchema = strict(
 })
 
 const nameOf = (what: string) =>
-  z.string().regex(/^(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/, `expected a ${what} name of at most 63 letters, digits, _ . -, not beginning with a dash or dot`)
+  z
+    .string()
+    .regex(/^(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/, `expected a ${what} name of at most 63 letters, digits, _ . -, not beginning with a dash or dot`)
 
 export const configSchema = strict({
   $schema: z.string().describe('for editors').optional(),

@@ -27,7 +27,10 @@ export interface ReferenceContext {
  */
 export async function resolveReference(written: string, path: SettingPath, context: ReferenceContext): Promise<Resolved> {
   const fail = (message: string, hints: readonly string[], cause?: unknown) =>
-    new Failure('config-invalid', `cannot follow the reference at ${formatProblem(context.source.problem(path, message))}`, { hints, ...(cause === undefined ? {} : { cause }) })
+    new Failure('config-invalid', `cannot follow the reference at ${formatProblem(context.source.problem(path, message))}`, {
+      hints,
+      ...(cause === undefined ? {} : { cause }),
+    })
 
   if (written.startsWith('env:')) {
     const name = written.slice('env:'.length)

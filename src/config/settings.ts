@@ -68,7 +68,10 @@ export interface DumpSettings {
 
 export type DumpFormat = 'custom' | 'plain' | 'directory'
 
-export type Compression = { readonly method: 'gzip'; readonly level: number } | { readonly method: 'zstd'; readonly level: number } | { readonly method: 'none' }
+export type Compression =
+  | { readonly method: 'gzip'; readonly level: number }
+  | { readonly method: 'zstd'; readonly level: number }
+  | { readonly method: 'none' }
 
 export interface DrillSettings {
   /** Where the copy is restored: the source server, an embedded server made for it, or another server. */
@@ -99,7 +102,14 @@ export interface RepositorySettings {
 }
 
 export type StorageSettings =
-  | { readonly kind: 'posix'; readonly path: string; readonly dirMode: number; readonly fileMode: number; readonly owner: string | null; readonly group: string | null }
+  | {
+      readonly kind: 'posix'
+      readonly path: string
+      readonly dirMode: number
+      readonly fileMode: number
+      readonly owner: string | null
+      readonly group: string | null
+    }
   | S3Settings
 
 export interface S3Settings {

@@ -20,7 +20,17 @@ export async function testRoom(files: Readonly<Record<string, string>> = {}): Pr
     await writeFile(join(directory, name), content)
   }
   const load = (env: Readonly<Record<string, string>> = {}, flags: SettingsFlags = {}, more: LoadOptions = {}) =>
-    loadSettings({ env, flags, cwd: directory, home: '/home/ada', user: 'ada', timeZone: 'Europe/Paris', cpus: 2, systemConfigFile: join(directory, 'etc/tidemark.yaml'), ...more })
+    loadSettings({
+      env,
+      flags,
+      cwd: directory,
+      home: '/home/ada',
+      user: 'ada',
+      timeZone: 'Europe/Paris',
+      cpus: 2,
+      systemConfigFile: join(directory, 'etc/tidemark.yaml'),
+      ...more,
+    })
   return {
     directory,
     load,

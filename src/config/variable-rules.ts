@@ -13,7 +13,8 @@ export function parseTlsMode(text: string): TlsMode {
 
 /** Bucket names by the rules of S3 (lower case, digits, dots, dashes, 3 to 63 characters); stores of others are as strict or laxer on `_` and case. */
 export function parseBucket(text: string): string {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/.test(text)) throw new Failure('config-invalid', 'expected a bucket name: 3 to 63 letters, digits, dots and dashes')
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]$/.test(text))
+    throw new Failure('config-invalid', 'expected a bucket name: 3 to 63 letters, digits, dots and dashes')
   return text
 }
 
@@ -32,7 +33,10 @@ export function parseGzipLevel(text: string): number {
   try {
     return parseInteger(text, { least: 1, most: 9 })
   } catch (error) {
-    throw new Failure('config-invalid', 'expected a gzip level from 1 to 9', { cause: error, hints: ['for zstd or no compression use --compress zstd:3 or --compress none'] })
+    throw new Failure('config-invalid', 'expected a gzip level from 1 to 9', {
+      cause: error,
+      hints: ['for zstd or no compression use --compress zstd:3 or --compress none'],
+    })
   }
 }
 

@@ -20,7 +20,11 @@ export interface ConfigAnswers {
 
 export type RepositoryAnswer =
   | { readonly name: string; readonly path: string }
-  | { readonly name: string; readonly s3: { readonly bucket: string; readonly region?: string; readonly prefix?: string; readonly endpoint?: string }; readonly layout?: string }
+  | {
+      readonly name: string
+      readonly s3: { readonly bucket: string; readonly region?: string; readonly prefix?: string; readonly endpoint?: string }
+      readonly layout?: string
+    }
 
 export type Profile = 'development' | 'staging' | 'production'
 
@@ -38,7 +42,11 @@ export function renderConfigYaml(answers: ConfigAnswers): string {
   if (answers.adminUrl !== undefined) cluster.push(...field('adminUrl', answers.adminUrl, 'role for restore and drill on the same server'))
   if (answers.container !== undefined) cluster.push(...field('container', answers.container, 'client programs run in this container'))
   if (answers.timeZone !== undefined) cluster.push(...field('timezone', answers.timeZone, 'days are counted here'))
-  const dump = { ...(answers.databases === undefined ? {} : { databases: answers.databases }), format: answers.format ?? 'custom', compress: answers.compress ?? 'zstd:3' }
+  const dump = {
+    ...(answers.databases === undefined ? {} : { databases: answers.databases }),
+    format: answers.format ?? 'custom',
+    compress: answers.compress ?? 'zstd:3',
+  }
   cluster.push(...field('dump', dump))
   if (answers.profile !== undefined) {
     const { schedule, retention } = profiles[answers.profile]

@@ -30,9 +30,19 @@ export function parseConfigFile(text: string, label: string): ConfigSource {
 
   refuseEncryption(document, (offset) => `${label}:${at(offset).line} (encryption)`)
   if (document.errors.length > 0 || document.warnings.length > 0) {
-    throw problemsFailure([...document.errors, ...document.warnings].map((error) => ({ file: label, ...at(error.pos[0]), path: '', message: yamlMessages[error.code] ?? `not valid YAML (${error.code})` })))
+    throw problemsFailure(
+      [...document.errors, ...document.warnings].map((error) => ({
+        file: label,
+        ...at(error.pos[0]),
+        path: '',
+        message: yamlMessages[error.code] ?? `not valid YAML (${error.code})`,
+      })),
+    )
   }
 
+  const hidden = prototypeKeys(document)
+  if (hidden.length > 0)
+    throw problemsFailure(hidden.map((offset) => ({ file: label, ...at(offset), path: '', message: 'this name cannot be used for anything' })))
   keepModesAsWritten(document)
   const locate = (path: SettingPath) => at(offsetOf(document, path))
   const problem = (path: SettingPath, message: string): Problem => ({ file: label, ...locate(path), path: formatPath(path), message })
@@ -82,6 +92,17 @@ function refuseEncryption(document: Document, place: (offset: number) => string)
   })
 }
 
+/** Offsets of keys `__proto__`, which the schema would drop in silence. */
+function prototypeKeys(document: Document): number[] {
+  const offsets: number[] = []
+  visit(document, {
+    Pair(_, pair) {
+      if (isScalar(pair.key) && pair.key.value === '__proto__') offsets.push(pair.key.range?.[0] ?? 0)
+    },
+  })
+  return offsets
+}
+
 /** YAML reads `0700` as the number 700 and `0o700` as 448; people mean the digits. */
 function keepModesAsWritten(document: Document): void {
   visit(document, {
@@ -125,7 +146,14 @@ function issueProblems(issue: Issue, prefix: SettingPath, problem: MakeProblem):
     case 'invalid_union':
       return unionProblems(issue.errors, path, problem)
     case 'invalid_type':
-      return [problem(path, issue.message.startsWith('Invalid input') ? `expected ${kinds[issue.expected] ?? issue.expected}${path.length > 0 ? missing(issue.message) : ''}` : issue.message)]
+      return [
+        problem(
+          path,
+          issue.message.startsWith('Invalid input')
+            ? `expected ${kinds[issue.expected] ?? issue.expected}${path.length > 0 ? missing(issue.message) : ''}`
+            : issue.message,
+        ),
+      ]
     case 'invalid_value':
       return [problem(path, `expected ${issue.values.length === 1 ? '' : 'one of '}${issue.values.map(String).join(', ')}`)]
     default:
@@ -133,16 +161,28 @@ function issueProblems(issue: Issue, prefix: SettingPath, problem: MakeProblem):
   }
 }
 
-const kinds: Readonly<Record<string, string>> = { object: 'a block of keys', record: 'a block of named entries', array: 'a list', string: 'text', boolean: 'true or false', number: 'a number', int: 'a whole number' }
+const kinds: Readonly<Record<string, string>> = {
+  object: 'a block of keys',
+  record: 'a block of named entries',
+  array: 'a list',
+  string: 'text',
+  boolean: 'true or false',
+  number: 'a number',
+  int: 'a whole number',
+}
 
 function missing(message: string): string {
   if (message.endsWith('received undefined')) return ', which is missing'
   const received = /received (\w+)$/.exec(message)?.[1]
-  return received === undefined ? '' : `, found ${received === 'number' || received === 'boolean' ? `a ${received} (put it into quotes)` : (kinds[received] ?? received)}`
+  return received === undefined
+    ? ''
+    : `, found ${received === 'number' || received === 'boolean' ? `a ${received} (put it into quotes)` : (kinds[received] ?? received)}`
 }
 
 function plainMessage(message: string): string {
-  return message.replace(/^Too small: expected (?:number|int) to be >=?(\S+)$/, 'expected at least $1').replace(/^Too big: expected (?:number|int) to be <=?(\S+)$/, 'expected at most $1')
+  return message
+    .replace(/^Too small: expected (?:number|int) to be >=?(\S+)$/, 'expected at least $1')
+    .replace(/^Too big: expected (?:number|int) to be <=?(\S+)$/, 'expected at most $1')
 }
 
 /** Of the alternatives, the one the writer was nearest to: fewest foreign keys, then failing deepest inside. */
@@ -150,9 +190,14 @@ function unionProblems(alternatives: readonly (readonly Issue[])[], path: Settin
   const branches = alternatives.flatMap(flatBranches)
   const foreign = (issues: readonly Issue[]) => issues.reduce((sum, issue) => sum + (issue.code === 'unrecognized_keys' ? issue.keys.length : 0), 0)
   const isForm = (issue: Issue) => issue.path.length === 0 && (issue.code === 'invalid_type' || issue.code === 'invalid_value')
-  const nearest = branches.filter((issues) => !issues.some(isForm)).toSorted((a, b) => foreign(a) - foreign(b))[0]
+  const misspelt = (issues: readonly Issue[]) => (issues.some((issue) => issue.code === 'unrecognized_keys' && issue.message.includes('did you mean')) ? 0 : 1)
+  const nearest = branches.filter((issues) => !issues.some(isForm)).toSorted((a, b) => foreign(a) - foreign(b) || misspelt(a) - misspelt(b))[0]
   if (nearest !== undefined) return nearest.flatMap((issue) => issueProblems(issue, path, problem))
-  const forms = branches.flat().map((issue) => issueProblems(issue, [], problem)[0]?.message.replace(/^expected (?:one of )?/, '').replace(/, (?:found|which is).*$/, ''))
+  const forms = branches.flat().map((issue) =>
+    issueProblems(issue, [], problem)[0]
+      ?.message.replace(/^expected (?:one of )?/, '')
+      .replace(/, (?:found|which is).*$/, ''),
+  )
   return [problem(path, `expected ${[...new Set(forms)].join(', or ')}`)]
 }
 

@@ -76,12 +76,9 @@ export async function startClient(tool: ClientTool, args: readonly string[], tar
     cwd: '/',
     stdio: [options.stdin === 'pipe' ? 'pipe' : 'ignore', 'pipe', 'pipe', ...files.descriptors],
   })
-  await Promise.race([
-    once(child, 'spawn'),
-    once(child, 'error').then(([error]) => {
-      throw notStarted(call.program, error)
-    }),
-  ])
+  await once(child, 'spawn').catch((error: unknown) => {
+    throw notStarted(call.program, error)
+  })
   return running(child, { tool, place, applicationName, password, options, resources: resources.move() })
 }
 

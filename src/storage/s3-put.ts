@@ -1,12 +1,13 @@
 import type { HeadObjectCommandOutput } from '@aws-sdk/client-s3'
 import { createHash, randomBytes } from 'node:crypto'
+import { Readable } from 'node:stream'
 import { crc32 } from 'node:zlib'
 import { Failure, isFailure } from '../kernel/failure.ts'
 import { checkedChunks } from './body.ts'
 import { objectExists } from './errors.ts'
 import { retried } from './retry.ts'
 import type { RetryContext } from './retry.ts'
-import { isNotImplemented, isPreconditionFailed, mayDislikeChecksums, s3Failure } from './s3-errors.ts'
+import { factsOf, isNotImplemented, isPreconditionFailed, mayDislikeChecksums, s3Failure } from './s3-errors.ts'
 import { putInParts } from './s3-multipart.ts'
 import { partSize, partsOf } from './s3-parts.ts'
 import type { S3Session } from './s3-session.ts'
@@ -172,13 +173,23 @@ export async function isOurs(write: S3Write): Promise<boolean> {
 
 /** The object's headers, or undefined when there is no object. A missing bucket is an error, not an absent object. */
 export async function headObject(session: S3Session, key: string, signal: AbortSignal | undefined): Promise<HeadObjectCommandOutput | undefined> {
-  const action = `look at "${key}" in ${session.location}`
+  const place = { Bucket: session.options.bucket, Key: session.bucketKey(key) }
+  const head = () => session.call({ signal }, ({ client, sdk, options }) => client.send(new sdk.HeadObjectCommand(place), options))
   try {
-    return await session.call({ signal }, ({ client, sdk, options }) =>
-      client.send(new sdk.HeadObjectCommand({ Bucket: session.options.bucket, Key: session.bucketKey(key) }), options),
-    )
+    try {
+      return await head()
+    } catch (error) {
+      // The answer to a HEAD has no body, so it cannot say why: wrong region, expired token and wrong clock are all
+      // "400" or "403". A GET of one byte is told the reason; when it is not refused, neither should the HEAD be now.
+      if (![400, 403, 301].includes(factsOf(error).status ?? 0)) throw error
+      await session.call({ signal }, async ({ client, sdk, options }) => {
+        const answer = await client.send(new sdk.GetObjectCommand({ ...place, Range: 'bytes=0-0' }), options)
+        if (answer.Body instanceof Readable) answer.Body.destroy()
+      })
+      return await head()
+    }
   } catch (error) {
-    const failure = s3Failure(action, error, { location: session.location, key })
+    const failure = s3Failure(`look at "${key}" in ${session.location}`, error, { location: session.location, key })
     if (!isFailure(failure, 'object-missing')) throw failure
     if (!session.learned.bucketSeen) await requireBucket(session, signal)
     return undefined

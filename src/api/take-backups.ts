@@ -1,0 +1,131 @@
+import { parseCompression } from '../config/compression.ts'
+import { renderName, safeFileName } from '../config/name-template.ts'
+import type { ClusterSettings, Compression } from '../config/settings.ts'
+import { takeDump, type DumpRequest } from '../backup/take-dump.ts'
+import { isPartial, type Selection } from '../backup/left-out.ts'
+import { asFailure, Failure } from '../kernel/failure.ts'
+import type { Backup } from '../repository/backup.ts'
+import { newRunId } from './run-id.ts'
+import { listDumpableDatabases } from './source-databases.ts'
+import { openRepositories, pickCluster, repositoryNames, type Workspace } from './workspace.ts'
+
+export interface BackupOptions {
+  readonly cluster?: string
+  readonly type?: 'dump' | 'full' | 'incr' | 'auto'
+  readonly databases?: readonly string[]
+  readonly allDatabases?: boolean
+  readonly name?: string | null
+  readonly nameUnique?: boolean
+  readonly format?: 'custom' | 'plain' | 'directory'
+  readonly compress?: string
+  readonly selection?: Selection
+  readonly jobs?: number
+  readonly fingerprint?: boolean
+  readonly verify?: boolean
+  readonly globals?: boolean
+  readonly repositories?: readonly string[]
+  readonly dryRun?: boolean
+}
+
+export type BackupResult =
+  | { readonly kind: 'done'; readonly backups: readonly Backup[]; readonly warnings: readonly string[]; readonly partial: boolean }
+  | { readonly kind: 'plan'; readonly plan: { readonly cluster: string; readonly databases: readonly string[]; readonly repositories: readonly string[]; readonly lines: readonly string[] } }
+
+const everything: Selection = { schemaOnly: false, dataOnly: false, tables: [], schemas: [], excludeTables: [] }
+
+/** Takes one dump for each wanted database of a cluster. When some succeed and some fail, the result is partial and the failures are warnings; when all fail, the first failure is thrown. */
+export async function takeBackups(workspace: Workspace, options: BackupOptions = {}): Promise<BackupResult> {
+  const { context } = workspace
+  if (options.type === 'full' || options.type === 'incr') {
+    throw new Failure('usage-invalid', `--type ${options.type} needs base backups, which come with a later version`, { hints: ['take a dump: tidemark backup --type dump'] })
+  }
+  const cluster = pickCluster(workspace, options.cluster)
+  const selection = options.selection ?? everything
+  if (selection.schemaOnly && selection.dataOnly) throw new Failure('usage-invalid', '--schema-only and --data-only exclude each other')
+  const compression = options.compress === undefined ? cluster.dump.compression : parseWithUsage(options.compress)
+  const format = options.format ?? cluster.dump.format
+  const { databases, skipped } = await chooseDatabases(cluster, options, workspace)
+  if (options.name !== undefined && options.name !== null && databases.length > 1) throw new Failure('usage-invalid', '--name fits one database only', { hints: [`this would dump ${databases.length}: ${databases.join(', ')}`] })
+  const names = repositoryNames(workspace, cluster, options.repositories)
+
+  if (options.dryRun === true) {
+    const what = isPartial(selection) ? 'a part of' : 'all of'
+    const lines = databases.map((database) => `would dump ${what} database "${database}" as ${format}, ${compression.method}, into ${names.join(' and ')}`)
+    return { kind: 'plan', plan: { cluster: cluster.name, databases, repositories: names, lines: [...lines, ...skipped] } }
+  }
+
+  await using open = await openRepositories(workspace, names, { create: true, tolerant: true })
+  const backups: Backup[] = []
+  const warnings: string[] = [...skipped]
+  const failures: unknown[] = []
+  let partial = open.failed.length > 0
+  for (const database of databases) {
+    try {
+      const request = describeRequest(workspace, cluster, { ...options, selection, format, database, compression })
+      const outcome = await takeDump(request, open.repositories, context)
+      backups.push(outcome.backup)
+      warnings.push(...outcome.warnings)
+      partial ||= outcome.partial
+    } catch (error) {
+      context.signal.throwIfAborted()
+      failures.push(error)
+      const failure = asFailure(error)
+      if (databases.length > 1) context.emit({ type: 'warning', code: failure.code, message: `database "${database}" was not dumped: ${failure.message}` })
+      warnings.push(`database "${database}" was not dumped: ${failure.message}`)
+    }
+  }
+  if (backups.length === 0) throw failures[0]
+  return { kind: 'done', backups, warnings, partial: partial || failures.length > 0 }
+}
+
+function parseWithUsage(text: string): Compression {
+  try {
+    return parseCompression(text)
+  } catch (error) {
+    throw new Failure('usage-invalid', `--compress ${text}: ${asFailure(error).message}`, { cause: error })
+  }
+}
+
+function describeRequest(
+  workspace: Workspace,
+  cluster: ClusterSettings,
+  chosen: BackupOptions & { selection: Selection; format: 'custom' | 'plain' | 'directory'; database: string; compression: Compression },
+): DumpRequest {
+  const { machine, context } = workspace
+  const run = newRunId(context)
+  const time = context.clock.now().toZonedDateTimeISO(cluster.timeZone)
+  const name = chosen.name ?? null
+  return {
+    run,
+    cluster: cluster.name,
+    target: cluster.target,
+    database: chosen.database,
+    lockWaitSeconds: cluster.lockWaitSeconds,
+    toolPath: machine.env['PATH'] ?? '',
+    toolDirectories: workspace.settings.pgBin === null ? [] : [workspace.settings.pgBin],
+    stem: name === null ? renderName(cluster.dump.nameTemplate, { database: chosen.database, cluster: cluster.name, id: run, time }) : safeFileName(name),
+    name,
+    nameUnique: name === null || chosen.nameUnique === true,
+    selection: chosen.selection,
+    format: chosen.format,
+    compression: chosen.compression,
+    jobs: chosen.jobs ?? cluster.dump.jobs,
+    fingerprint: chosen.fingerprint ?? cluster.dump.fingerprint,
+    verify: chosen.verify ?? true,
+    globals: chosen.globals ?? cluster.dump.globals,
+    timeZone: cluster.timeZone,
+    hostName: machine.hostName,
+    workDirectory: machine.workDirectory,
+    whereabouts: machine.whereabouts,
+  }
+}
+
+async function chooseDatabases(cluster: ClusterSettings, options: BackupOptions, workspace: Workspace): Promise<{ databases: readonly string[]; skipped: readonly string[] }> {
+  if (options.allDatabases === true) {
+    const { dumpable, skipped } = await listDumpableDatabases(cluster.target, workspace.context)
+    return { databases: dumpable, skipped: skipped.map(({ name, why }) => `database "${name}" is left out: ${why}`) }
+  }
+  const named = options.databases ?? []
+  if (named.length > 0) return { databases: [...new Set(named)], skipped: [] }
+  return { databases: cluster.dump.databases.length > 0 ? cluster.dump.databases : [cluster.target.database], skipped: [] }
+}

@@ -1,0 +1,65 @@
+import type { Context } from '../kernel/context.ts'
+import { Failure } from '../kernel/failure.ts'
+import { createDumpReader, type DumpContent } from '../dump/dump-reader.ts'
+import { sameFingerprint } from '../dump/same-fingerprint.ts'
+import type { ContentFingerprint } from '../dump/fingerprint.ts'
+import type { Storage } from '../storage/storage.ts'
+import { withProgress } from '../stream/chunks.ts'
+import type { StoredFile } from './manifest.ts'
+import { outerCompressionOf, plainBytes, readChecked } from './read-stored.ts'
+
+/** What a stored dump must turn out to be. */
+export interface ExpectedDump {
+  readonly format: 'custom' | 'plain' | 'directory'
+  readonly fileName: string
+  readonly files: readonly StoredFile[]
+  /** Bytes out of pg_dump: another number is damage, and no decompression goes beyond it. */
+  readonly plainBytes: number
+  readonly fingerprint: ContentFingerprint | null
+}
+
+export interface CheckedDump {
+  readonly readBytes: number
+  readonly content: DumpContent | null
+}
+
+/**
+ * Reads every file of a stored backup to its end: length and SHA-256 of each, and of the dump itself its structure and content against
+ * the recorded fingerprint. Rejects with `integrity`, `dump-empty` or `object-missing` at the first thing that is wrong.
+ * A directory dump is checked byte for byte; its files were scanned before they were stored.
+ */
+export async function checkStoredDump(storage: Storage, expected: ExpectedDump, context: Context): Promise<CheckedDump> {
+  let readBytes = 0
+  let content: DumpContent | null = null
+  for (const file of expected.files) {
+    if (file.role === 'info') continue
+    const bytes = withProgress(readChecked(storage, file, context.signal), {
+      clock: context.clock,
+      everyMs: 250,
+      report: (doneBytes) => context.emit({ type: 'step-progress', step: 'read-back', doneBytes: readBytes + doneBytes, expectedBytes: null }),
+    })
+    if (file.role === 'dump') content = await scanStored(bytes, expected, context)
+    else await drain(bytes)
+    readBytes += file.sizeBytes
+  }
+  return { readBytes, content }
+}
+
+async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
+  for await (const chunk of source) void chunk
+}
+
+async function scanStored(source: AsyncIterable<Uint8Array>, expected: ExpectedDump, context: Context): Promise<DumpContent> {
+  const reader = createDumpReader(expected.format === 'plain' ? 'plain' : 'custom', { fingerprint: expected.fingerprint !== null, settings: expected.fingerprint?.settings ?? null })
+  for await (const chunk of plainBytes(source, outerCompressionOf(expected.fileName), { signal: context.signal, maxBytes: expected.plainBytes })) {
+    reader.write(chunk)
+    await reader.pending()
+  }
+  const content = await reader.end()
+  if (content.sizeBytes !== expected.plainBytes) {
+    throw new Failure('integrity', `${expected.fileName} decompresses to ${content.sizeBytes} bytes; pg_dump wrote ${expected.plainBytes}`, { details: { object: expected.fileName } })
+  }
+  const difference = expected.fingerprint === null || content.fingerprint === null ? null : sameFingerprint(expected.fingerprint, content.fingerprint)
+  if (difference !== null) throw new Failure('integrity', `${expected.fileName} does not hold what was dumped: ${difference}`, { details: { object: expected.fileName } })
+  return content
+}
