@@ -1,10 +1,11 @@
-import type { Context } from '../kernel/context.ts'
-import { openSessionByRoute } from '../postgres/route.ts'
+import { reachServer } from '../postgres/reach.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
+import { reachOf, type Workspace } from './workspace.ts'
 
 /** The databases of a server that can be dumped, and those that cannot, with the reason. */
-export async function listDumpableDatabases(target: ConnectionTarget, context: Context): Promise<{ dumpable: readonly string[]; skipped: readonly { name: string; why: string }[] }> {
-  const { session } = await openSessionByRoute(target, { applicationName: 'tidemark list databases', signal: context.signal, emit: context.emit })
+export async function listDumpableDatabases(target: ConnectionTarget, workspace: Workspace): Promise<{ dumpable: readonly string[]; skipped: readonly { name: string; why: string }[] }> {
+  const { context } = workspace
+  const { session } = await reachServer(target, reachOf(workspace), { applicationName: 'tidemark list databases', signal: context.signal, emit: context.emit })
   await using _session = session
   const rows = await session.query<{ name: string; template: boolean; allow: boolean; limit: number; comment: string | null; may: boolean }>(
     `SELECT datname AS name, datistemplate AS template, datallowconn AS allow, datconnlimit AS limit,

@@ -7,7 +7,7 @@ import { asFailure, Failure } from '../kernel/failure.ts'
 import type { Backup } from '../repository/backup.ts'
 import { newRunId } from './run-id.ts'
 import { listDumpableDatabases } from './source-databases.ts'
-import { openRepositories, pickCluster, repositoryNames, type Workspace } from './workspace.ts'
+import { openRepositories, pickCluster, reachOf, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface BackupOptions {
   readonly cluster?: string
@@ -101,8 +101,7 @@ function describeRequest(
     target: cluster.target,
     database: chosen.database,
     lockWaitSeconds: cluster.lockWaitSeconds,
-    toolPath: machine.env['PATH'] ?? '',
-    toolDirectories: workspace.settings.pgBin === null ? [] : [workspace.settings.pgBin],
+    reach: reachOf(workspace),
     stem: name === null ? renderName(cluster.dump.nameTemplate, { database: chosen.database, cluster: cluster.name, id: run, time }) : safeFileName(name),
     name,
     nameUnique: name === null || chosen.nameUnique === true,
@@ -122,7 +121,7 @@ function describeRequest(
 
 async function chooseDatabases(cluster: ClusterSettings, options: BackupOptions, workspace: Workspace): Promise<{ databases: readonly string[]; skipped: readonly string[] }> {
   if (options.allDatabases === true) {
-    const { dumpable, skipped } = await listDumpableDatabases(cluster.target, workspace.context)
+    const { dumpable, skipped } = await listDumpableDatabases(cluster.target, workspace)
     return { databases: dumpable, skipped: skipped.map(({ name, why }) => `database "${name}" is left out: ${why}`) }
   }
   const named = options.databases ?? []

@@ -1,6 +1,7 @@
 import type { ClusterSettings, RepositorySettings, Settings } from '../config/settings.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
+import type { Reach } from '../postgres/reach.ts'
 import { readClusterLog, listClusters } from '../repository/commit-log.ts'
 import type { ClusterState } from '../repository/cluster-log.ts'
 import { openOrCreateRepository, openRepository, type Repository } from '../repository/repository.ts'
@@ -85,4 +86,10 @@ export async function knownClusters(workspace: Workspace, repositories: readonly
   const names = new Set(Object.keys(workspace.settings.clusters))
   for (const repository of repositories) for (const name of await listClusters(repository.storage, workspace.context.signal)) names.add(name)
   return [...names]
+}
+
+/** Where client programs are looked for and how docker is called, from the settings and the environment. */
+export function reachOf(workspace: Workspace): Reach {
+  const { machine, settings } = workspace
+  return { toolPath: machine.env['PATH'] ?? '', toolDirectories: settings.pgBin === null ? [] : [settings.pgBin], docker: { environment: machine.env } }
 }

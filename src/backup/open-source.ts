@@ -1,7 +1,7 @@
 import type { Context } from '../kernel/context.ts'
 import { fingerprintSettings } from '../dump/pinned-settings.ts'
-import { chooseClientTools, discoverClientTools, type ClientTool } from '../postgres/client-tools.ts'
-import { openSessionByRoute } from '../postgres/route.ts'
+import { chooseClientTools, type ClientTool } from '../postgres/client-tools.ts'
+import { reachServer, type Reach } from '../postgres/reach.ts'
 import { requireSessionPooling } from '../postgres/pooler.ts'
 import type { Session } from '../postgres/session.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
@@ -12,14 +12,14 @@ export interface SourceRequest {
   readonly target: ConnectionTarget
   readonly database: string
   readonly lockWaitSeconds: number
-  /** Value of PATH and directories to search first for pg_dump. */
-  readonly toolPath: string
-  readonly toolDirectories: readonly string[]
+  readonly reach: Reach
 }
 
 /** The database as it was at one snapshot, which stays exported while this is open. */
 export interface OpenSource extends AsyncDisposable {
   readonly session: Session
+  /** The target as it is really reached (a container's name may have become the host). */
+  readonly target: ConnectionTarget
   readonly facts: DumpSource
   readonly tables: readonly SourceTable[]
   /** For `pg_dump --snapshot`. */
@@ -33,19 +33,18 @@ export interface OpenSource extends AsyncDisposable {
 
 export async function openSource(request: SourceRequest, context: Context): Promise<OpenSource> {
   await using stack = new AsyncDisposableStack()
-  const route = await openSessionByRoute(request.target, {
+  const reached = await reachServer(request.target, request.reach, {
     applicationName: 'tidemark backup',
     database: request.database,
     settings: { ...fingerprintSettings, statement_timeout: '0', idle_in_transaction_session_timeout: '0', lock_timeout: '0' },
     signal: context.signal,
     emit: context.emit,
   })
-  const session = stack.use(route.session)
+  const session = stack.use(reached.session)
   await requireSessionPooling(session)
 
-  const found = route.tools ?? (await discoverClientTools({ path: request.toolPath, extraDirs: request.toolDirectories, signal: context.signal }))
   const serverMajor = Math.floor(session.serverVersionNum / 10_000)
-  const { tools, reason } = chooseClientTools(found, { serverMajor, purpose: 'dump' })
+  const { tools, reason } = chooseClientTools(reached.tools, { serverMajor, purpose: 'dump' })
   context.emit({ type: 'note', message: reason })
   const dumpTool = tools.programs.pg_dump
   if (dumpTool === undefined) throw new Error('the chosen client programs have no pg_dump')
@@ -59,6 +58,7 @@ export async function openSource(request: SourceRequest, context: Context): Prom
   const owned = stack.move()
   return {
     session,
+    target: reached.target,
     facts,
     tables,
     snapshot: row.snapshot,

@@ -40,7 +40,7 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
   await using pgDump = await startClient(
     source.dumpTool,
     pgDumpArguments({ ...request, compression, snapshot: source.snapshot, jobs: 1, directory: null, toolMajor: source.dumpTool.major }),
-    request.target,
+    source.target,
     { applicationName: 'tidemark pg_dump', database: request.database, settings: fingerprintSettings, signal: context.signal, emit: context.emit },
   )
   const reader = createDumpReader(request.format === 'plain' ? 'plain' : 'custom', { fingerprint: request.fingerprint, settings: fingerprintSettings })

@@ -51,7 +51,7 @@ async function dumpGlobals(request: DumpRequest, source: OpenSource, context: Co
 
 async function runDumpAll(request: DumpRequest, source: OpenSource, args: readonly string[], context: Context): Promise<Uint8Array> {
   if (source.dumpAllTool === null) throw new Failure('tool-missing', 'pg_dumpall is not installed')
-  await using dumpAll = await startClient(source.dumpAllTool, [...args, '--no-password'], request.target, { applicationName: 'tidemark pg_dumpall', database: request.database, signal: context.signal, emit: context.emit })
+  await using dumpAll = await startClient(source.dumpAllTool, [...args, '--no-password'], source.target, { applicationName: 'tidemark pg_dumpall', database: request.database, signal: context.signal, emit: context.emit })
   const bytes = await readAll(fromReadable(dumpAll.stdout, context.signal), limitBytes, 'the dump of roles')
   await dumpAll.requireSuccess()
   return bytes

@@ -32,6 +32,8 @@ export interface ClusterDefaults {
   readonly repositories: Sourced<readonly string[]>
   readonly flags: { readonly format?: string; readonly compress?: string; readonly jobs?: number; readonly adminUrl?: string }
   readonly services: Services
+  /** The account we run under: libpq's default user. */
+  readonly osUser: string
 }
 
 /** The connection a file gives, references followed. Secrets become known to nobody but the result. */
@@ -106,13 +108,10 @@ function containerOf(source: ClusterSource, named: Resolved | undefined, referen
   const { compose } = source.config
   const base: SettingPath = ['clusters', source.name]
   if (compose !== undefined && named !== undefined) {
-    throw new Failure(
-      'config-contradiction',
-      `cluster "${source.name}" names both a container (${references.source.originOf([...base, 'container'])}) and a compose service (${references.source.originOf([...base, 'compose'])})`,
-      {
-        hints: ['keep the one that names your database'],
-      },
-    )
+    const [first, second] = ['container', 'compose'].map((key) => references.source.originOf([...base, key]))
+    throw new Failure('config-contradiction', `cluster "${source.name}" names both a container (${first ?? ''}) and a compose service (${second ?? ''})`, {
+      hints: ['keep the one that names your database'],
+    })
   }
   if (named !== undefined) return { value: { kind: 'container', name: named.text }, origin: named.origin }
   if (compose === undefined) return undefined
@@ -261,7 +260,7 @@ async function adminTarget(
   origins['adminUrl'] = resolved?.origin ?? 'default'
   if (resolved === undefined) return null
   const parsed = attributed({ name: 'adminUrl', text: resolved.text, origin: resolved.origin }, (text) =>
-    parseConnectionUrl(text, { services: defaults.services }),
+    parseConnectionUrl(text, { user: defaults.osUser, services: defaults.services }),
   )
   // The same server by definition, so the same container leads to it.
   return { ...parsed, container: target.container }
@@ -276,7 +275,7 @@ async function drillSettings(source: ClusterSource, defaults: ClusterDefaults, c
   const resolved = await resolveReference(server, ['clusters', source.name, 'drill', 'server'], source.references)
   return {
     server: attributed({ name: 'drill.server', text: resolved.text, origin: resolved.origin }, (text) =>
-      parseConnectionUrl(text, { services: defaults.services }),
+      parseConnectionUrl(text, { user: defaults.osUser, services: defaults.services }),
     ),
     newest: rows,
   }

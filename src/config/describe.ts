@@ -130,9 +130,8 @@ function clusterWarnings(cluster: ClusterSettings): string[] {
   const warnings: string[] = []
   const { target } = cluster
   if (isRemote(target) && ['disable', 'allow', 'prefer'].includes(target.tls.mode)) {
-    warnings.push(
-      `cluster "${cluster.name}": TLS mode ${target.tls.mode} protects neither password nor rows on the way to ${target.host ?? ''}; use verify-full, at least require`,
-    )
+    const danger = `TLS mode ${target.tls.mode} protects neither password nor rows on the way to ${target.host ?? ''}`
+    warnings.push(`cluster "${cluster.name}": ${danger}; use verify-full, at least require`)
   }
   if (!cluster.enabled) warnings.push(`cluster "${cluster.name}" is disabled: nothing is scheduled for it; commands by hand still work`)
   return warnings

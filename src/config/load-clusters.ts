@@ -98,6 +98,7 @@ function clusterDefaults(
       ...(flags.adminUrl === undefined ? {} : { adminUrl: flags.adminUrl }),
     },
     services,
+    osUser: machine.user,
   }
 }
 

@@ -1,8 +1,11 @@
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { isFailure } from '../kernel/failure.ts'
 import { checkSettings, describeSettings } from './describe.ts'
-import { testRoom } from './test-room.ts'
+import { testRoom } from '../../test/support/config-room.ts'
+import { parseConfigFile } from './yaml-file.ts'
 
 /** The example of cli.md, without `encryption:`, which this version refuses. */
 const documented = `clusters:
@@ -200,6 +203,7 @@ describe('tidemark.yaml', () => {
     ['timezone: UTC\ntimezone: UTC\n', 'tidemark.yaml:2:1: this key stands twice'],
     ['\ttimezone: UTC\n', 'tabs cannot indent'],
     ['- x\n', 'expected a block of keys'],
+    ['{ a: 1 }: x\n', 'a key must be text'],
     ['clusters: { "a/../b": { url: x } }\n', 'expected a cluster name'],
     ['clusters: { __proto__: { url: x } }\n', 'tidemark.yaml:1:13: this name cannot be used'],
     ['clusters: { "--x": { url: x } }\n', 'expected a cluster name'],
@@ -259,9 +263,74 @@ describe('tidemark.yaml', () => {
     expect((await room.failure({ AWS_SECRET_ACCESS_KEY: 's' })).message).toContain('the secret access key is missing')
   })
 
+  it('a directory in place of the file is an error: Docker makes one for a missing bind mount', async () => {
+    await using room = await testRoom({ 'tidemark.yaml/x': '', '.env/pyvenv.cfg': '' })
+    expect((await room.failure()).message).toBe('cannot read tidemark.yaml: it is a directory')
+    expect((await room.failure({}, { envFile: '.env' })).message).toBe('cannot read .env: it is a directory')
+    await rm(join(room.directory, 'tidemark.yaml'), { recursive: true })
+    expect((await room.load()).envFile).toBeNull()
+  })
+
   it('an empty file is a configuration without settings', async () => {
     await using room = await testRoom({ 'tidemark.yaml': '# nothing yet\n' })
     expect((await room.load({ DATABASE_URL: 'postgres://u@h/d' })).clusters['d']?.target.host).toBe('h')
+  })
+})
+
+describe('hostile files', () => {
+  const parts = [
+    'clusters',
+    ': ',
+    '\n',
+    '  ',
+    '- ',
+    '{',
+    '}',
+    '[',
+    ']',
+    '"',
+    "'",
+    '&a ',
+    '*a',
+    '!x ',
+    '<<',
+    '? ',
+    '| ',
+    'url',
+    'dump',
+    'null',
+    '0x1',
+    '~',
+    '#',
+    '__proto__',
+    'constructor',
+    ', ',
+    '---',
+    '\t',
+  ]
+
+  it('end in a Failure or in settings, never in anything else', () => {
+    const text = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.array(fc.constantFrom(...parts)).map((chosen) => chosen.join('')),
+    )
+    fc.assert(
+      fc.property(text, (content) => {
+        try {
+          parseConfigFile(content, 'tidemark.yaml')
+        } catch (error) {
+          if (!isFailure(error)) throw error
+        }
+      }),
+      { numRuns: 1000 },
+    )
+  })
+
+  it('cannot grow without bounds through aliases', () => {
+    const bomb = ['a: &a [x,x,x,x,x,x,x,x,x]', ...'bcdefgh'.split('').map((name, index) => `${name}: &${name} [${`*${'abcdefgh'[index]},`.repeat(9)}]`)].join(
+      '\n',
+    )
+    expect(() => parseConfigFile(bomb, 'tidemark.yaml')).toThrow('aliases')
   })
 })
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Settings } from './settings.ts'
-import { testRoom } from './test-room.ts'
+import { testRoom } from '../../test/support/config-room.ts'
 
 const only = (settings: Settings) => {
   const [cluster, ...others] = Object.values(settings.clusters)

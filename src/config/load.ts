@@ -102,7 +102,9 @@ async function loadEnvironment(machine: Machine): Promise<{ environment: Environ
   const label = flags.envFile ?? '.env'
   let entries: DotenvEntry[] = []
   let envFile: string | null = null
-  const bytes = await readOptional(path, label)
+  // A directory `.env` that nobody asked for is a Python environment.
+  const isEnvironmentOfPython = given === undefined && (await isDirectory(path))
+  const bytes = isEnvironmentOfPython ? null : await readOptional(path, label)
   if (bytes === null && given !== undefined)
     throw new Failure('config-invalid', `cannot read ${label} (--env-file): there is no such file`, { hints: [`ls -l ${path}`] })
   if (bytes !== null) {
@@ -142,13 +144,24 @@ function decode(bytes: Uint8Array, label: string): string {
   }
 }
 
-/** The file's bytes, or null when there is none. A directory or a file we may not read is an error: somebody meant it to count. */
+async function isDirectory(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined)
+  // What else may be wrong with the path is said by whoever reads it.
+  return found?.isDirectory() === true
+}
+
+/**
+ * The file's bytes, or null when there is none. One that we may not read is an error, and so is a directory: Docker makes
+ * one where a bind-mounted file is missing, and going on without the configuration would do something else than was asked.
+ */
 async function readOptional(path: string, label: string): Promise<Uint8Array | null> {
   try {
-    return (await stat(path)).isDirectory() ? null : await readFile(path)
+    return await readFile(path)
   } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT' || systemCodeOf(error) === 'ENOTDIR') return null
-    throw new Failure('config-invalid', `cannot read ${label}: ${messageOf(error)}`, { cause: error, hints: [`ls -l ${path}`] })
+    const code = systemCodeOf(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null
+    const hints = code === 'EISDIR' ? ['Docker makes a directory where the file of a bind mount is missing', `ls -ld ${path}`] : [`ls -l ${path}`]
+    throw new Failure('config-invalid', `cannot read ${label}: ${code === 'EISDIR' ? 'it is a directory' : messageOf(error)}`, { cause: error, hints })
   }
 }
 

@@ -117,7 +117,8 @@ function configurationReference(): string {
     '|---|---|---|',
     ...rows.map(row),
     '',
-    'Sizes: `512MB`, `10GB` (powers of 1024, as in postgresql.conf). Durations: `90s`, `5m` (minutes), `36h`, `7d`, `12w`. Retention periods: `24h`, `7d`, `12w`, `12m` (**months**), `1y`.',
+    'Sizes: `512MB`, `10GB` (powers of 1024, as in postgresql.conf). Durations: `90s`, `5m` (minutes), `36h`, `7d`, `12w`.',
+    'Retention periods: `24h`, `7d`, `12w`, `12m` (**months**), `1y`.',
     'Schedules: five cron fields, `@daily` and its kin, or `first monday 09:00`.',
     '',
   ].join('\n')

@@ -2,7 +2,7 @@ import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { isFailure } from '../kernel/failure.ts'
 import { checkSettings, describeSettings } from './describe.ts'
-import { testRoom } from './test-room.ts'
+import { testRoom } from '../../test/support/config-room.ts'
 import { variables } from './variables.ts'
 
 const canary = 'cAnArY7f3k'

@@ -24,8 +24,16 @@ export interface ConfigSource {
  */
 export function parseConfigFile(text: string, label: string): ConfigSource {
   const lines = new LineCounter()
-  // prettyErrors would quote the line, which may hold a password.
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true, version: '1.2' })
+  // prettyErrors would quote the line, which may hold a password; so would warnings on standard error.
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    strict: true,
+    uniqueKeys: true,
+    stringKeys: true,
+    logLevel: 'error',
+    version: '1.2',
+  })
   const at = (offset: number) => ({ line: Math.max(1, lines.linePos(offset).line), column: Math.max(1, lines.linePos(offset).col) })
 
   refuseEncryption(document, (offset) => `${label}:${at(offset).line} (encryption)`)
@@ -76,6 +84,7 @@ const yamlMessages: Readonly<Record<string, string>> = {
   UNEXPECTED_TOKEN: 'not valid YAML: something unexpected stands here',
   MULTILINE_IMPLICIT_KEY: 'not valid YAML: is a colon missing on this line or a quote open above it?',
   BLOCK_AS_IMPLICIT_KEY: 'not valid YAML: a value with ": " in it needs quotes',
+  NON_STRING_KEY: 'a key must be text; a value beginning with { or [ needs quotes',
   BAD_DQ_ESCAPE: 'a backslash in double quotes begins no known escape; use single quotes or \\\\',
   BAD_ALIAS: 'an alias or anchor (* or &) is not valid; a value beginning with * or & needs quotes',
   BAD_SCALAR_START: 'a value beginning with this character needs quotes',

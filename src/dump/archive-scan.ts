@@ -1,4 +1,3 @@
-import { Failure } from '../kernel/failure.ts'
 import { createTocReader, type ArchiveToc, type TocEntry } from './archive-toc.ts'
 import { createCopyStaging, type CopyStaging } from './copy-staging.ts'
 import { cutOff, malformed } from './faults.ts'
@@ -71,12 +70,7 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
     numberBytes = whole.intSize + 1
     for (const each of whole.entries) if (each.hadData) promised.set(each.dumpId, each)
     tellSequences(whole, sink)
-    if (promised.size === 0 || whole.compression === 'none') return
-    if (whole.compression === 'lz4') {
-      throw new Failure('integrity', 'cannot read the archive: pg_dump compressed its data with lz4', {
-        hints: ['dump it uncompressed (pg_dump -Z0) or with gzip or zstd', 'pg_restore --file=- turns it into plain SQL, which can be read'],
-      })
-    }
+    if (whole.compression === 'none' || whole.compression === 'lz4') return
     inner = createInnerBlocks(whole.compression === 'zstd' ? 'zstd' : 'zlib')
   }
 
@@ -85,9 +79,12 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
     if (found === undefined) throw malformed(`a data block names entry ${id}, which has no data or had it already`, offset)
     if (found.dataOffset !== null && found.dataOffset !== blockOffset) throw malformed(`the data of ${nameOf(found)} is not where its table of contents says`, offset)
     const content = contentOf(found)
+    const isUnreadable = toc?.compression === 'lz4'
+    if (isUnreadable) sink.notCompared(nameOf(found), 'pg_dump compressed it with lz4, which Tidemark cannot read')
     if ((blockType === largeObjectsBlock) !== (content.kind === 'large-objects')) throw malformed(`the data block of ${nameOf(found)} is of the wrong kind`, offset)
     entry = found
     expecting = content.kind === 'large-objects' ? objectOid : chunkLength
+    if (isUnreadable) return
     if (content.kind === 'rows') open('rows', sink.table(content.section))
     else if (content.kind === 'other') {
       sink.notCompared(nameOf(found), content.why)
@@ -109,7 +106,7 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
   const beginObject = (oid: number) => {
     if (seenObjects.has(oid)) throw malformed(`large object ${oid} is in it twice`, offset)
     seenObjects.add(oid)
-    open('raw', sink.largeObject(oid))
+    if (toc?.compression !== 'lz4') open('raw', sink.largeObject(oid))
     expecting = chunkLength
   }
 

@@ -6,6 +6,7 @@ export function countNewlines(bytes: Uint8Array): number {
   let at = 0
   let count = 0
   while (at < end && ((bytes.byteOffset + at) & 3) !== 0) if (bytes[at++] === lineFeed) count++
+  if (at === end) return count
   const words = new Uint32Array(bytes.buffer, bytes.byteOffset + at, (end - at) >>> 2)
   for (let index = 0; index < words.length; index++) {
     // Bytes equal to a line feed become zero; then every zero byte, and only those, gets its high bit set.

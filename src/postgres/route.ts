@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import type { Emit } from '../kernel/event.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { type ClientTool, clientToolNames, type ClientTools, discoverClientTools, groupByVersion, parseToolVersion, type ToolSearch } from './client-tools.ts'
-import { type ContainerAccess, type DockerAccess, nameOfContainer, runInContainer } from './container.ts'
+import { type ContainerAccess, type DockerAccess, dockerEnvironment, nameOfContainer, runInContainer } from './container.ts'
 import { containerDatabaseArgument, openContainerSession, psqlRefusal } from './container-session.ts'
 import { openDirectSession } from './direct-session.ts'
 import { runProgram } from './run-program.ts'
@@ -22,7 +22,8 @@ export interface Route {
 }
 
 export interface RouteOptions {
-  readonly docker: DockerAccess
+  /** Default: docker in the usual places, with its default socket. */
+  readonly docker?: DockerAccess
   readonly signal?: AbortSignal
   readonly emit?: Emit
 }
@@ -45,7 +46,7 @@ async function routeToContainer(target: ConnectionTarget, container: ContainerTa
   try {
     access = await openContainer(target, container, options)
   } catch (error) {
-    const unreachable = isFailure(error) && (error.details['dockerReachable'] === false || error.details['program'] === (options.docker.program ?? 'docker'))
+    const unreachable = isFailure(error) && (error.details['dockerReachable'] === false || error.details['program'] === (options.docker?.program ?? 'docker'))
     if (!unreachable) throw error
     const host = target.host ?? (container.kind === 'container' ? container.name : container.service)
     return { target: { ...target, host, container: null }, container: null, session: 'direct', note: `docker is not reachable from here (${messageOf(error)}), so ${name} is used as host name ${host}:${target.port}` }
@@ -56,6 +57,28 @@ async function routeToContainer(target: ConnectionTarget, container: ContainerTa
   const why = target.host === null ? 'the server is reached through its socket there' : `nothing answers at ${target.host}:${target.port}`
   return { target, container: access, session: 'container', note: `client programs and our own session run in ${name}, because ${why}` }
 }
+
+/** A session by the right way, and what goes with it. */
+export interface RoutedSession {
+  readonly session: Session
+  readonly route: Route
+  /** The client programs of the container; null where those of this host are to be used (`discoverClientTools`). */
+  readonly tools: readonly ClientTools[] | null
+}
+
+/** Finds the route, opens the session and, for a container, looks which client programs it has. The caller disposes of `session`. */
+export async function openSessionByRoute(target: ConnectionTarget, options: SessionOptions & Pick<RouteOptions, 'docker'>): Promise<RoutedSession> {
+  const { docker, ...sessionOptions } = options
+  const route = await findRoute(target, {
+    ...(docker === undefined ? {} : { docker }),
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+    ...(options.emit === undefined ? {} : { emit: options.emit }),
+  })
+  const tools = route.container === null ? null : await containerTools(route.container, options.signal)
+  return { session: await openRoutedSession(route, sessionOptions), route, tools }
+}
+
+const usualDocker: DockerAccess = { environment: { PATH: '/usr/local/bin:/usr/bin:/bin' } }
 
 export function openRoutedSession(route: Route, options: SessionOptions): Promise<Session> {
   return route.session === 'container' && route.container !== null ? openContainerSession(route.target, route.container, options) : openDirectSession(route.target, options)
@@ -81,7 +104,8 @@ async function containerTools(access: ContainerAccess, signal?: AbortSignal): Pr
 
 /** Finds out how programs are run in the container, and whether its server wants a password on the socket. */
 export async function openContainer(target: ConnectionTarget, container: ContainerTarget, options: Pick<RouteOptions, 'docker' | 'signal'>): Promise<ContainerAccess> {
-  const docker = container.kind === 'compose' ? await withCompose(options.docker) : options.docker
+  const given = options.docker ?? usualDocker
+  const docker = container.kind === 'compose' ? await withCompose(given) : given
   const probe = { command: ['psql', '--no-psqlrc', '--no-password', '--tuples-only', `--username=${target.user}`, containerDatabaseArgument(target.database), '--command=SELECT 1'], environment: { LC_ALL: 'C' } }
   const run = await runInContainer({ container, docker }, probe, options.signal)
   if (run.exitCode === 0) return { container, docker, password: 'not-needed' }
@@ -92,8 +116,7 @@ export async function openContainer(target: ConnectionTarget, container: Contain
 }
 
 async function withCompose(docker: DockerAccess): Promise<DockerAccess> {
-  const environment: Record<string, string> = {}
-  for (const name of ['PATH', 'HOME']) if (docker.environment[name] !== undefined) environment[name] = docker.environment[name]
+  const environment = dockerEnvironment(docker)
   const plugin = await runProgram(docker.program ?? 'docker', ['compose', 'version'], { environment })
   if (plugin.exitCode === 0) return { ...docker, composeProgram: 'plugin' }
   const standalone = await runProgram('docker-compose', ['version'], { environment }).catch((error: unknown) => {

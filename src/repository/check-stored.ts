@@ -33,27 +33,32 @@ export async function checkStoredDump(storage: Storage, expected: ExpectedDump, 
   let content: DumpContent | null = null
   for (const file of expected.files) {
     if (file.role === 'info') continue
-    const bytes = withProgress(readChecked(storage, file, context.signal), {
-      clock: context.clock,
-      everyMs: 250,
-      report: (doneBytes) => context.emit({ type: 'step-progress', step: 'read-back', doneBytes: readBytes + doneBytes, expectedBytes: null }),
-    })
-    if (file.role === 'dump') content = await scanStored(bytes, expected, context)
-    else await drain(bytes)
+    if (file.role === 'dump') content = await drain(scannedDump(storage, file, expected, context))
+    else await drain(readChecked(storage, file, context.signal))
     readBytes += file.sizeBytes
   }
   return { readBytes, content }
 }
 
-async function drain(source: AsyncIterable<Uint8Array>): Promise<void> {
-  for await (const chunk of source) void chunk
+async function drain<Result>(source: AsyncGenerator<Uint8Array, Result>): Promise<Result> {
+  for (;;) {
+    const step = await source.next()
+    if (step.done === true) return step.value
+  }
 }
 
-async function scanStored(source: AsyncIterable<Uint8Array>, expected: ExpectedDump, context: Context): Promise<DumpContent> {
+/** The bytes pg_dump wrote, from the storage; throws at the end (or before) unless they are exactly what was dumped. Returns the content. */
+export async function* scannedDump(storage: Storage, file: StoredFile, expected: ExpectedDump, context: Context): AsyncGenerator<Uint8Array, DumpContent> {
+  const stored = withProgress(readChecked(storage, file, context.signal), {
+    clock: context.clock,
+    everyMs: 250,
+    report: (doneBytes) => context.emit({ type: 'step-progress', step: 'read-back', doneBytes, expectedBytes: file.sizeBytes }),
+  })
   const reader = createDumpReader(expected.format === 'plain' ? 'plain' : 'custom', { fingerprint: expected.fingerprint !== null, settings: expected.fingerprint?.settings ?? null })
-  for await (const chunk of plainBytes(source, outerCompressionOf(expected.fileName), { signal: context.signal, maxBytes: expected.plainBytes })) {
+  for await (const chunk of plainBytes(stored, outerCompressionOf(expected.fileName), { signal: context.signal, maxBytes: expected.plainBytes })) {
     reader.write(chunk)
     await reader.pending()
+    yield chunk
   }
   const content = await reader.end()
   if (content.sizeBytes !== expected.plainBytes) {

@@ -64,7 +64,7 @@ export function conformanceTools(prefix: string, bigBytes = 9 * 1024 ** 2 + 7): 
 export async function removeAll(storage: Storage, prefix: string): Promise<void> {
   const keys: string[] = []
   for await (const object of storage.list(prefix)) keys.push(object.key)
-  for (const key of keys) await storage.delete(key)
+  while (keys.length > 0) await Promise.all(keys.splice(0, 16).map((key) => storage.delete(key)))
 }
 
 async function problemOf(step: () => Promise<void>): Promise<Failure | undefined> {

@@ -32,7 +32,8 @@ export function withDeadlines(inner: Storage, limits: DeadlineLimits, clock: Pic
       if (!limits.watchPuts) return inner.put(key, body, options)
       using watch = watchTurns({ action: `store "${key}" in ${inner.location}`, limits, clock, signal: options.signal })
       watch.begin()
-      return watch.race(inner.put(key, watchedBody(body, watch), { ...options, signal: watch.signal }))
+      // Awaited here, for the watch ends with this scope.
+      return await watch.race(inner.put(key, watchedBody(body, watch), { ...options, signal: watch.signal }))
     },
     async *read(key, options = {}) {
       using watch = watchTurns({ action: `read "${key}" in ${inner.location}`, limits, clock, signal: options.signal })

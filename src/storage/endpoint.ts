@@ -32,6 +32,7 @@ function embeddedIpv4(address: string): string | undefined {
   const bare = address.replace(/%.*$/, '')
   if (!URL.canParse(`http://[${bare}]/`)) return undefined
   const words = expand(new URL(`http://[${bare}]/`).hostname.slice(1, -1))
+  if (words.join(':') === '0:0:0:0:0:0:0:1') return undefined
   const head = words.slice(0, 6).join(':')
   const pair = head === '0:0:0:0:0:ffff' || head === '0:0:0:0:0:0' || head === '64:ff9b:0:0:0:0' ? words.slice(6) : words[0] === '2002' ? words.slice(1, 3) : undefined
   if (pair === undefined) return undefined

@@ -179,20 +179,33 @@ export async function headObject(session: S3Session, key: string, signal: AbortS
     try {
       return await head()
     } catch (error) {
-      // The answer to a HEAD has no body, so it cannot say why: wrong region, expired token and wrong clock are all
-      // "400" or "403". A GET of one byte is told the reason; when it is not refused, neither should the HEAD be now.
       if (![400, 403, 301].includes(factsOf(error).status ?? 0)) throw error
-      await session.call({ signal }, async ({ client, sdk, options }) => {
-        const answer = await client.send(new sdk.GetObjectCommand({ ...place, Range: 'bytes=0-0' }), options)
-        if (answer.Body instanceof Readable) answer.Body.destroy()
+      await askWhy(session, place, signal)
+      return await head().catch((again: unknown) => {
+        throw factsOf(again).status === 400 ? new Failure('storage-failed', `the store refuses to tell the facts of "${key}" and sends its bytes`, { details: { transient: true } }) : again
       })
-      return await head()
     }
   } catch (error) {
     const failure = s3Failure(`look at "${key}" in ${session.location}`, error, { location: session.location, key })
     if (!isFailure(failure, 'object-missing')) throw failure
     if (!session.learned.bucketSeen) await requireBucket(session, signal)
     return undefined
+  }
+}
+
+/**
+ * The answer to a HEAD has no body, so it cannot say why: wrong region, expired token and wrong clock are all "400" or
+ * "403". A GET of one byte is told the reason, which is thrown; when it is not refused, neither should the HEAD be now.
+ */
+async function askWhy(session: S3Session, place: { Bucket: string; Key: string }, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await session.call({ signal }, async ({ client, sdk, options }) => {
+      const answer = await client.send(new sdk.GetObjectCommand({ ...place, Range: 'bytes=0-0' }), options)
+      if (answer.Body instanceof Readable) answer.Body.destroy()
+    })
+  } catch (error) {
+    // An empty object has no first byte; it is there all the same.
+    if (factsOf(error).status !== 416) throw error
   }
 }
 

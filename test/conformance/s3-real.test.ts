@@ -49,7 +49,7 @@ describe.skipIf(endpoint === undefined)('storage S3 (real)', () => {
     const { sdk, s3 } = await client()
     await s3.send(new sdk.DeleteBucketCommand({ Bucket: place.bucket }))
     s3.destroy()
-  })
+  }, 120_000)
 
   it.each(conformanceCases.filter((experiment) => expectedProbe === 'atomic' || !needConditions.test(experiment.name)))('$name', { timeout: 300_000 }, async (experiment) => {
     await experiment.run(storage, conformanceTools('conformance/', 11 * 1024 ** 2 + 7))

@@ -1,9 +1,9 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { Failure } from '../kernel/failure.ts'
-import { loadSettings, type LoadOptions, type SettingsFlags } from './load.ts'
-import type { Settings } from './settings.ts'
+import type { Failure } from '../../src/kernel/failure.ts'
+import { loadSettings, type LoadOptions, type SettingsFlags } from '../../src/config/load.ts'
+import type { Settings } from '../../src/config/settings.ts'
 
 /** A working directory of its own for the tests of this room, and a loader that sees nothing of the real machine. */
 export interface TestRoom extends AsyncDisposable {

@@ -1,0 +1,29 @@
+/** Who may import whom: the table of CODING.md. A room is a folder of src/; what is not listed for it is a wall. */
+const ground = ['kernel', 'postgres', 'storage', 'stream']
+const verbs = ['backup', 'verify', 'restore']
+
+export const rooms = {
+  kernel: { imports: [], types: [] },
+  postgres: { imports: ['kernel'], types: [] },
+  storage: { imports: ['kernel'], types: [] },
+  stream: { imports: ['kernel'], types: [] },
+  dump: { imports: ground, types: [] },
+  repository: { imports: [...ground, 'dump'], types: [] },
+  backup: { imports: [...ground, 'dump', 'repository'], types: [] },
+  verify: { imports: [...ground, 'dump', 'repository'], types: [] },
+  restore: { imports: [...ground, 'dump', 'repository'], types: [] },
+  drill: { imports: [...ground, 'dump', 'repository', ...verbs], types: [] },
+  config: { imports: ['kernel'], types: ['postgres', 'storage'] },
+  api: { imports: [...ground, 'dump', 'repository', ...verbs, 'drill', 'config'], types: [] },
+  cli: { imports: [...ground, 'dump', 'repository', ...verbs, 'drill', 'config', 'api'], types: [] },
+}
+
+/** May touch `process`: the edge, and programs of their own that Tidemark forks. */
+export const processIsHandedInBy = [/^src\/cli\//, /^src\/config\/load\.ts$/, /^src\/api\/server\.ts$/, /^src\/postgres\/embedded-watchdog\.ts$/]
+export const clockIsReadBy = [/^src\/kernel\/clock\.ts$/]
+export const stdoutIsWrittenBy = [/^src\/cli\/render\//]
+
+/** Words that say nothing. As the last word of a name. */
+export const emptyWords = ['manager', 'helper', 'helpers', 'util', 'utils', 'service', 'dto', 'handler']
+/** These only where a type is named. */
+export const emptyTypeWords = [...emptyWords, 'data', 'info']

@@ -1,0 +1,76 @@
+import { Failure } from '../kernel/failure.ts'
+import { latestGood } from '../repository/cluster-log.ts'
+import { verifyBackup, type VerifiedBackup } from '../verify/verify-backup.ts'
+import { verifyFile } from '../verify/verify-file.ts'
+import { locateBackup, mergeStates } from './list-backups.ts'
+import { newRunId } from './run-id.ts'
+import { resolveSubject } from './subjects.ts'
+import { knownClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
+
+export interface VerifyOptions {
+  /** Ids, names, `latest`, files or a configured cluster; empty = latest. */
+  readonly wanted?: readonly string[]
+  readonly all?: boolean
+  readonly file?: string
+  readonly cluster?: string
+  readonly repositories?: readonly string[]
+}
+
+export interface VerifyResult {
+  readonly backups: readonly VerifiedBackup[]
+  /** Where something is damaged: the newest intact backup, to go on with. */
+  readonly intact: string | null
+}
+
+/** Verifies backups in every repository that holds them, and files on disk. */
+export async function verifyBackups(workspace: Workspace, options: VerifyOptions = {}): Promise<VerifyResult> {
+  const results: VerifiedBackup[] = []
+  if (options.file !== undefined) results.push(await verifyFile(workspace.machine.cwd, options.file, workspace.context))
+  const wanted = options.wanted ?? []
+  const subjects = await Promise.all(wanted.map((text) => resolveSubject(workspace, text)))
+  for (const subject of subjects) if (subject.kind === 'file') results.push(await verifyFile(workspace.machine.cwd, subject.path, workspace.context))
+  const names = subjects.filter((subject) => subject.kind !== 'file')
+  if (results.length > 0 && names.length === 0 && options.all !== true) return { backups: results, intact: null }
+
+  const byName = names.find((subject) => subject.kind === 'cluster')
+  const cluster = options.cluster ?? byName?.name
+  const configured = cluster === undefined ? undefined : workspace.settings.clusters[cluster]
+  await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
+  const clusters = cluster === undefined ? await knownClusters(workspace, open.repositories) : [cluster]
+  const run = newRunId(workspace.context)
+  const ids = names.flatMap((subject) => (subject.kind === 'backup' ? [subject.text] : []))
+
+  for (const each of clusters) {
+    const states = await readStates(open.repositories, each, workspace.context)
+    const chosen = options.all === true ? mergeStates(states).map(({ record }) => record.facts.id) : []
+    for (const id of chosen) results.push(...(await verifyEverywhere(workspace, states, id, run)))
+  }
+  if (options.all !== true) {
+    for (const text of ids.length === 0 ? ['latest'] : ids) {
+      const found = await locateBackup(open.repositories, clusters, text, workspace.context)
+      results.push(...(await verifyEverywhere(workspace, await readStates(open.repositories, found.state.cluster, workspace.context), found.record.facts.id, run)))
+    }
+  }
+  if (results.length === 0) throw new Failure('backup-missing', 'there is nothing to verify: no backup exists', { hints: ['make one: tidemark backup'] })
+
+  let intact: string | null = null
+  if (results.some((result) => !result.valid)) {
+    for (const each of clusters) for (const { state } of await readStates(open.repositories, each, workspace.context)) intact ??= latestGood(state)?.facts.id ?? null
+  }
+  return { backups: results, intact }
+}
+
+/** One result per backup; the worst of its copies counts, and a damaged copy names its repository. */
+async function verifyEverywhere(workspace: Workspace, states: Awaited<ReturnType<typeof readStates>>, id: string, run: string): Promise<readonly VerifiedBackup[]> {
+  const results: VerifiedBackup[] = []
+  for (const { repository, state } of states) {
+    const record = state.backups.get(id)
+    if (record === undefined || record.deleted !== null) continue
+    const result = await verifyBackup(repository, state, record, run, workspace.context)
+    results.push(states.length === 1 ? result : { ...result, problems: result.problems.map((problem) => ({ ...problem, object: `${repository.name}: ${problem.object}` })) })
+  }
+  const [first] = results
+  if (first === undefined) return []
+  const bad = results.find((result) => !result.valid)
+  return [{ ...(bad ?? first), problems: results.flatMap((result) => result.problems) }]
+}

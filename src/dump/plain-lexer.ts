@@ -1,0 +1,411 @@
+import { malformed } from './faults.ts'
+
+/** What a plain dump consists of, told as it flows. */
+export interface PlainEvents {
+  /**
+   * A statement up to and with its semicolon. `text` is cut at 1 MiB (`isWhole` false). Returning true means that the server
+   * will ask for COPY data, which then follows on the next line.
+   */
+  statement(text: Buffer, isWhole: boolean): boolean
+  /** A `--` comment up to its line end, cut at 4 KiB. */
+  comment(text: Buffer): void
+  /** A psql command: the rest of the line from the backslash on, cut at 4 KiB. */
+  metaCommand(text: Buffer): void
+  /** Lines of COPY data, without the end marker; in pieces of any size. */
+  copyBytes(piece: Buffer): void
+  copyEnd(): void
+}
+
+export interface PlainLexer {
+  write(chunk: Uint8Array): void
+  /** Bytes taken so far. */
+  offset(): number
+  /** What the dump ended inside of, or null when it ended between two statements. */
+  end(): string | null
+  /** `SET standard_conforming_strings`: whether backslashes are plain characters in '' strings. */
+  setStandardStrings(on: boolean): void
+}
+
+const statementLimitBytes = 1024 * 1024
+const lineLimitBytes = 4096
+
+const normal = 0
+const lineComment = 1
+const blockComment = 2
+const quoted = 3
+const escapedString = 4
+const quotedName = 5
+const dollarTag = 6
+const dollarBody = 7
+const metaCommand = 8
+const copyWait = 9
+const copyRows = 10
+const names = ['a statement', 'a comment', 'a comment', 'a string', 'a string', 'a quoted name', 'a string', 'a function body or string', 'a psql command', 'a COPY statement', 'the rows of a table']
+
+const lf = 10
+const quote = 39
+const doubleQuote = 34
+const backslash = 92
+const dollar = 36
+const semicolon = 59
+const minus = 45
+const slash = 47
+const star = 42
+const dot = 46
+
+const endMarker = Buffer.from('\n\\.\n')
+
+/**
+ * Reads plain SQL the way psql does (psqlscan.l): strings, E'' strings, quoted names, dollar quotes, nested comments, parentheses and
+ * SQL-standard function bodies are understood, so that nothing inside them is mistaken for a statement, a psql command or an
+ * end marker. Bytes above 127 are letters, which is right for every encoding a server can have.
+ */
+export function createPlainLexer(events: PlainEvents): PlainLexer {
+  let state = normal
+  let offset = 0
+  let carry: Buffer | null = null
+  let standardStrings = true
+
+  // The statement being read.
+  const statement = createCapture(statementLimitBytes)
+  let inStatement = false
+  let parentheses = 0
+  let word = ''
+  let firstWords: string[] = []
+  /** Open BEGIN ATOMIC and CASE of a function body in SQL. */
+  let bodyDepth = 0
+
+  const line = createCapture(lineLimitBytes)
+  let commentDepth = 0
+  let delimiter = ''
+  let delimiterMatched = 0
+  /** Bytes of `\.⏎` matched at the beginning of a COPY line; −1 inside a line. */
+  let markerMatched = 0
+
+  const endWord = () => {
+    if (firstWords.length < 4) firstWords.push(word)
+    if (parentheses === 0 && isRoutine(firstWords)) {
+      if (word === 'begin' || (word === 'case' && bodyDepth > 0)) bodyDepth += 1
+      else if (word === 'end' && bodyDepth > 0) bodyDepth -= 1
+    }
+    word = ''
+  }
+
+  const endStatement = () => {
+    const wantsRows = events.statement(statement.bytes(), statement.isWhole())
+    statement.clear()
+    inStatement = false
+    parentheses = 0
+    bodyDepth = 0
+    firstWords = []
+    state = wantsRows ? copyWait : normal
+  }
+
+  /** Between statements and in the plain parts of one. Returns where it stopped. */
+  const readNormal = (input: Buffer, from: number): number => {
+    let at = from
+    let captured = from
+    const capture = (to: number) => {
+      if (inStatement) statement.append(input, captured, to)
+      captured = to
+    }
+    for (; at < input.length; at++) {
+      const byte = input[at] as number
+      if (isWordByte(byte, word.length > 0)) {
+        if (!inStatement) [inStatement, captured] = [true, at]
+        if (word.length < 32) word += String.fromCharCode(byte).toLowerCase()
+        continue
+      }
+      const isEscapePrefix = byte === quote && (word === 'e' || !standardStrings)
+      if (word.length > 0) endWord()
+      if (byte === minus || byte === slash) {
+        if (at + 1 === input.length) {
+          capture(at)
+          carry = Buffer.from([byte])
+          return input.length
+        }
+        const next = input[at + 1]
+        if (byte === minus && next === minus) {
+          capture(at)
+          state = lineComment
+          return at
+        }
+        if (byte === slash && next === star) {
+          capture(at)
+          state = blockComment
+          commentDepth = 0
+          return at
+        }
+      }
+      if (byte === backslash) {
+        capture(at)
+        state = metaCommand
+        return at
+      }
+      if (!inStatement) {
+        if (byte <= 32) continue
+        ;[inStatement, captured] = [true, at]
+      }
+      if (byte === 40) parentheses += 1
+      else if (byte === 41) parentheses = Math.max(0, parentheses - 1)
+      else if (byte === semicolon && parentheses === 0 && bodyDepth === 0) {
+        capture(at + 1)
+        endStatement()
+        return at + 1
+      } else if (byte === quote || byte === doubleQuote || byte === dollar) {
+        capture(at + 1)
+        state = byte === doubleQuote ? quotedName : byte === dollar ? dollarTag : isEscapePrefix ? escapedString : quoted
+        delimiter = '$'
+        return at + 1
+      }
+    }
+    capture(at)
+    return at
+  }
+
+  /** Up to the next `byte`, which ends the state; doubled ones end and begin it again, which comes to the same. */
+  const readUntil = (input: Buffer, from: number, byte: number): number => {
+    const found = input.indexOf(byte, from)
+    const to = found < 0 ? input.length : found + 1
+    statement.append(input, from, to)
+    if (found >= 0) state = normal
+    return to
+  }
+
+  const readEscapedString = (input: Buffer, from: number): number => {
+    for (let at = from; at < input.length; at++) {
+      const byte = input[at]
+      if (byte !== quote && byte !== backslash) continue
+      const isLast = at + 1 === input.length
+      if (isLast || byte === backslash || input[at + 1] === quote) {
+        if (isLast) {
+          statement.append(input, from, at)
+          carry = Buffer.from([byte])
+          return input.length
+        }
+        at++
+        continue
+      }
+      statement.append(input, from, at + 1)
+      state = normal
+      return at + 1
+    }
+    statement.append(input, from, input.length)
+    return input.length
+  }
+
+  const readDollarTag = (input: Buffer, from: number): number => {
+    let at = from
+    for (; at < input.length; at++) {
+      const byte = input[at] as number
+      if (byte === dollar) {
+        delimiter += '$'
+        delimiterMatched = 0
+        state = dollarBody
+        statement.append(input, from, at + 1)
+        return at + 1
+      }
+      if (!isWordByte(byte, delimiter.length > 1)) {
+        // A parameter ($1) or a lone sign.
+        state = normal
+        break
+      }
+      delimiter += String.fromCharCode(byte)
+      if (delimiter.length > lineLimitBytes) throw malformed('a dollar quote has an endless name', offset + at)
+    }
+    statement.append(input, from, at)
+    return at
+  }
+
+  const readDollarBody = (input: Buffer, from: number): number => {
+    let at = from
+    while (at < input.length) {
+      if (delimiterMatched === 0) {
+        const found = input.indexOf(dollar, at)
+        if (found < 0) break
+        at = found + 1
+        delimiterMatched = 1
+        continue
+      }
+      const byte = input[at++] as number
+      // A $ can only stand at both ends of the delimiter, so after a mismatch the match begins anew or not at all.
+      delimiterMatched = byte === delimiter.charCodeAt(delimiterMatched) ? delimiterMatched + 1 : byte === dollar ? 1 : 0
+      if (delimiterMatched === delimiter.length) {
+        state = normal
+        statement.append(input, from, at)
+        return at
+      }
+    }
+    statement.append(input, from, input.length)
+    return input.length
+  }
+
+  const readLine = (input: Buffer, from: number): number => {
+    const found = input.indexOf(lf, from)
+    line.append(input, from, found < 0 ? input.length : found)
+    if (found < 0) return input.length
+    endLine()
+    return found + 1
+  }
+
+  const endLine = () => {
+    const text = line.bytes()
+    if (state === lineComment) events.comment(text)
+    else events.metaCommand(text)
+    line.clear()
+    state = normal
+    if (inStatement) statement.append(newline, 0, 1)
+  }
+
+  const readBlockComment = (input: Buffer, from: number): number => {
+    for (let at = from; at < input.length; at++) {
+      const byte = input[at]
+      if (byte !== slash && byte !== star) continue
+      if (at + 1 === input.length) {
+        carry = Buffer.from([byte])
+        return input.length
+      }
+      const next = input[at + 1]
+      if (byte === slash && next === star) commentDepth += 1
+      else if (byte === star && next === slash) commentDepth -= 1
+      else continue
+      at++
+      if (commentDepth === 0) {
+        state = normal
+        if (inStatement) statement.append(space, 0, 1)
+        return at + 1
+      }
+    }
+    return input.length
+  }
+
+  const readCopyWait = (input: Buffer, from: number): number => {
+    const byte = input[from] as number
+    if (byte === lf) {
+      state = copyRows
+      markerMatched = 0
+    } else if (byte > 32) throw malformed('something follows a COPY statement on its line', offset + from)
+    return from + 1
+  }
+
+  const readCopyRows = (input: Buffer, from: number): number => {
+    let at = from
+    // At the beginning of a line: is it the end marker?
+    while (markerMatched >= 0 && at < input.length) {
+      if (input[at] !== endMarker[markerMatched + 1]) {
+        if (markerMatched > 0) events.copyBytes(endMarker.subarray(1, 1 + markerMatched))
+        markerMatched = -1
+        break
+      }
+      at++
+      if (++markerMatched === endMarker.length - 1) {
+        events.copyEnd()
+        state = normal
+        return at
+      }
+    }
+    if (at >= input.length) return at
+    const found = input.indexOf(endMarker, at)
+    if (found >= 0) {
+      events.copyBytes(input.subarray(at, found + 1))
+      events.copyEnd()
+      state = normal
+      return found + endMarker.length
+    }
+    // The last bytes may be the beginning of an end marker that goes on in the next chunk.
+    const tail = input.length - at
+    const held = tail >= 3 && input[input.length - 3] === lf && input[input.length - 2] === backslash && input[input.length - 1] === dot ? 2 : tail >= 2 && input[input.length - 2] === lf && input[input.length - 1] === backslash ? 1 : 0
+    events.copyBytes(input.subarray(at, input.length - held))
+    markerMatched = held > 0 ? held : input[input.length - 1] === lf ? 0 : -1
+    return input.length
+  }
+
+  const step = (input: Buffer, at: number): number => {
+    switch (state) {
+      case normal:
+        return readNormal(input, at)
+      case quoted:
+        return readUntil(input, at, quote)
+      case quotedName:
+        return readUntil(input, at, doubleQuote)
+      case escapedString:
+        return readEscapedString(input, at)
+      case dollarTag:
+        return readDollarTag(input, at)
+      case dollarBody:
+        return readDollarBody(input, at)
+      case blockComment:
+        return readBlockComment(input, at)
+      case copyWait:
+        return readCopyWait(input, at)
+      case copyRows:
+        return readCopyRows(input, at)
+      default:
+        return readLine(input, at)
+    }
+  }
+
+  return {
+    write: (chunk) => {
+      const plain = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength)
+      if (plain.length === 0) return
+      const held = carry
+      const input = held === null ? plain : Buffer.concat([held, plain])
+      if (held !== null) offset -= held.length
+      carry = null
+      for (let at = 0; at < input.length; ) at = step(input, at)
+      offset += input.length
+    },
+    offset: () => offset,
+    end: () => {
+      if ((state === lineComment || state === metaCommand) && carry === null) endLine()
+      return state === normal && !inStatement && word === '' && carry === null ? null : (names[state] ?? 'a statement')
+    },
+    setStandardStrings: (on) => {
+      standardStrings = on
+    },
+  }
+}
+
+const newline = Buffer.from('\n')
+const space = Buffer.from(' ')
+
+function isWordByte(byte: number, isInside: boolean): boolean {
+  if ((byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90) || byte === 95 || byte >= 128) return true
+  return isInside && ((byte >= 48 && byte <= 57) || byte === dollar)
+}
+
+/** Whether the statement makes a function or procedure, whose body may hold semicolons. */
+function isRoutine(words: readonly string[]): boolean {
+  const [create, second, third, fourth] = words
+  if (create !== 'create') return false
+  const kind = second === 'or' && third === 'replace' ? fourth : second
+  return kind === 'function' || kind === 'procedure'
+}
+
+/** Collects bytes up to a limit; the rest is counted as cut. */
+function createCapture(limitBytes: number) {
+  let buffer = Buffer.allocUnsafeSlow(Math.min(limitBytes, 4096))
+  let fill = 0
+  let cut = false
+  return {
+    append: (input: Buffer, from: number, to: number) => {
+      const count = Math.min(to - from, limitBytes - fill)
+      if (count < to - from) cut = true
+      if (count <= 0) return
+      if (fill + count > buffer.length) {
+        const larger = Buffer.allocUnsafeSlow(Math.min(limitBytes, Math.max(buffer.length * 2, fill + count)))
+        buffer.copy(larger, 0, 0, fill)
+        buffer = larger
+      }
+      input.copy(buffer, fill, from, from + count)
+      fill += count
+    },
+    bytes: () => buffer.subarray(0, fill),
+    isWhole: () => !cut,
+    clear: () => {
+      fill = 0
+      cut = false
+    },
+  }
+}

@@ -1,0 +1,32 @@
+import type { ClientTools } from './client-tools.ts'
+import { discoverClientTools } from './client-tools.ts'
+import type { DockerAccess } from './container.ts'
+import { openSessionByRoute, type RoutedSession } from './route.ts'
+import type { SessionOptions } from './session.ts'
+import type { ConnectionTarget } from './target.ts'
+
+/** How this machine gets at servers: where client programs are looked for, and how docker is called. */
+export interface Reach {
+  /** The value of PATH. */
+  readonly toolPath: string
+  /** Searched before it. */
+  readonly toolDirectories: readonly string[]
+  readonly docker: DockerAccess
+}
+
+/** A session, the target as it is really reached, and the client programs that can be used for it. The caller disposes of `session`. */
+export interface Reached extends Omit<RoutedSession, 'tools'> {
+  readonly target: ConnectionTarget
+  readonly tools: readonly ClientTools[]
+}
+
+export async function reachServer(target: ConnectionTarget, reach: Reach, options: SessionOptions): Promise<Reached> {
+  const routed = await openSessionByRoute(target, { ...options, docker: reach.docker })
+  try {
+    const tools = routed.tools ?? (await discoverClientTools({ path: reach.toolPath, extraDirs: reach.toolDirectories, ...(options.signal === undefined ? {} : { signal: options.signal }) }))
+    return { ...routed, target: routed.route.target, tools }
+  } catch (error) {
+    await routed.session[Symbol.asyncDispose]()
+    throw error
+  }
+}

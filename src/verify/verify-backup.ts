@@ -1,0 +1,54 @@
+import type { Context } from '../kernel/context.ts'
+import { Failure, isFailure } from '../kernel/failure.ts'
+import type { BackupState, Problem } from '../repository/backup.ts'
+import { checkStoredDump } from '../repository/check-stored.ts'
+import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
+import { append } from '../repository/commit-log.ts'
+import { updateLatestAlias } from '../repository/latest-alias.ts'
+import { readManifest } from '../repository/manifest.ts'
+import type { Repository } from '../repository/repository.ts'
+
+export interface VerifiedBackup {
+  readonly id: string
+  readonly valid: boolean
+  readonly state: BackupState
+  readonly problems: readonly Problem[]
+  readonly checksum: string
+  readonly readBytes: number
+  readonly tables: readonly { schema: string; name: string; rows: number | null }[]
+}
+
+/**
+ * Reads one backup back from its repository and records in the log what was found: `verified`, or `damaged` with the problem. A storage that
+ * does not answer proves nothing either way: that is thrown and nothing is recorded.
+ */
+export async function verifyBackup(repository: Repository, state: ClusterState, record: BackupRecord, run: string, context: Context): Promise<VerifiedBackup> {
+  const { facts } = record
+  const begunMs = context.clock.monotonicMs()
+  context.emit({ type: 'step-begun', step: 'read-back', subject: facts.id, expectedBytes: facts.storedBytes })
+  try {
+    const manifest = await readManifest(repository.storage, record, context.signal)
+    const { readBytes } = await checkStoredDump(repository.storage, { format: facts.format, fileName: facts.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
+    const after = await append(repository.storage, state, { kind: 'verified', backup: facts.id, run }, context, { check: requireLiving(facts.id) })
+    await updateLatestAlias(repository.storage, after)
+    context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: readBytes })
+    return { id: facts.id, valid: true, state: after.backups.get(facts.id)?.state ?? 'verified', problems: [], checksum: facts.checksum, readBytes, tables: facts.tables }
+  } catch (error) {
+    if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty', 'repository-format')) throw error
+    const problem: Problem = { code: error.code, object: objectOf(error, facts.key), message: error.message }
+    const after = await append(repository.storage, state, { kind: 'damaged', backup: facts.id, problems: [problem], run }, context, { check: requireLiving(facts.id) })
+    await updateLatestAlias(repository.storage, after)
+    return { id: facts.id, valid: false, state: 'damaged', problems: [problem], checksum: facts.checksum, readBytes: 0, tables: facts.tables }
+  }
+}
+
+function objectOf(failure: Failure, otherwise: string): string {
+  const object = failure.details['object']
+  return typeof object === 'string' ? object : otherwise
+}
+
+function requireLiving(id: string): (state: ClusterState) => void {
+  return (state) => {
+    if (state.backups.get(id)?.deleted !== null) throw new Failure('backup-missing', `backup ${id} was deleted while it was read`)
+  }
+}
