@@ -101,13 +101,13 @@ function runOurs({ input, ours }: Contest): Run {
   return JSON.parse(child.stderr.toString()) as Run
 }
 
-/** Wall time from the inside as for ours, so that both leave out the start of a shell; `wc` is there to know the size. */
+/** Timed by the shell, so that its own start does not count, as ours leaves out the start of Node; `wc` is there to know the size. */
 function runStock({ input, stock }: Contest): Run {
-  const script = `set -o pipefail; begun=$EPOCHREALTIME; bytes=$(cat "$1" | ${stock} | wc -c) || exit 1; echo "$begun $EPOCHREALTIME $bytes"; times | tail -1`
+  const script = `set -o pipefail; TIMEFORMAT='%R %U %S'; time (cat "$1" | ${stock} | wc -c)`
   const child = spawnSync('bash', ['-c', script, 'bash', input], { env: { ...process.env, LC_ALL: 'C' } })
   if (child.status !== 0) throw new Error(`stock run failed: ${child.stderr.toString()}`)
-  const [begun = '', ended = '', bytes = '', user = '', system = ''] = child.stdout.toString().trim().split(/\s+/)
-  return { seconds: Number(ended) - Number(begun), outBytes: Number(bytes), cpuSeconds: minutes(user) + minutes(system), rssMegabytes: null }
+  const [seconds = NaN, user = NaN, system = NaN] = child.stderr.toString().trim().split(' ').map(Number)
+  return { seconds, outBytes: Number(child.stdout.toString()), cpuSeconds: user + system, rssMegabytes: null }
 }
 
 /** One of our runs, in a process of its own: reads from `cat` as a backup reads from pg_dump. */
@@ -146,12 +146,6 @@ function line(runs: readonly Run[], text: string): string {
   const rss = Math.max(...runs.map((run) => run.rssMegabytes ?? 0))
   const all = runs.map((run) => run.seconds.toFixed(2)).join(' ')
   return `${seconds.toFixed(2)} s [${all}]  ${(statSync(text).size / 1e6 / seconds).toFixed(0)} MB/s  ${runs[0]?.outBytes ?? 0}  cpu ${cpu.toFixed(2)}  rss ${rss === 0 ? '-' : rss.toFixed(0)}`
-}
-
-/** `1m2.345s`, as the shell's `times` prints. */
-function minutes(text: string): number {
-  const match = /^(\d+)m([\d.]+)s$/.exec(text)
-  return match === null ? 0 : Number(match[1]) * 60 + Number(match[2])
 }
 
 function median(values: readonly number[]): number {

@@ -18,12 +18,18 @@ export const rooms = {
   cli: { imports: [...ground, 'dump', 'repository', ...verbs, 'drill', 'config', 'api'], types: [] },
 }
 
-/** May touch `process`: the edge, and programs of their own that Tidemark forks. */
-export const processIsHandedInBy = [/^src\/cli\//, /^src\/config\/load\.ts$/, /^src\/api\/server\.ts$/, /^src\/postgres\/embedded-watchdog\.ts$/]
+/** May touch `process`: the edge; a program of its own that Tidemark forks; and signals to other processes, which have no other door. */
+export const processIsTouchedBy = [
+  /^src\/cli\//,
+  /^src\/config\/load\.ts$/,
+  /^src\/api\/server\.ts$/,
+  /^src\/postgres\/embedded-watchdog\.ts$/,
+  /^src\/postgres\/process-identity\.ts$/,
+]
 export const clockIsReadBy = [/^src\/kernel\/clock\.ts$/]
 export const stdoutIsWrittenBy = [/^src\/cli\/render\//]
 
-/** Words that say nothing. As the last word of a name. */
-export const emptyWords = ['manager', 'helper', 'helpers', 'util', 'utils', 'service', 'dto', 'handler']
-/** These only where a type is named. */
-export const emptyTypeWords = [...emptyWords, 'data', 'info']
+/** Words that say nothing, as the last word of a name. */
+export const emptyWords = ['manager', 'helper', 'helpers', 'util', 'utils', 'dto', 'handler']
+/** These only where a type or a file is named: libpq and Docker Compose both have a "service" of their own. */
+export const emptyTypeWords = [...emptyWords, 'service', 'data', 'info']

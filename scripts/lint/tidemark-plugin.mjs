@@ -1,6 +1,6 @@
 // The lint rules that are Tidemark's own: walls between rooms, the edges of the program, names. CODING.md says what they guard.
 import { posix, relative, sep } from 'node:path'
-import { clockIsReadBy, emptyTypeWords, emptyWords, processIsHandedInBy, rooms, stdoutIsWrittenBy } from './rooms.mjs'
+import { clockIsReadBy, emptyTypeWords, emptyWords, processIsTouchedBy, rooms, stdoutIsWrittenBy } from './rooms.mjs'
 
 /** `src/postgres/session.ts` of whatever directory the tree is in; null outside of src/. */
 function placeOf(context) {
@@ -60,7 +60,7 @@ const edges = {
       const earlier = rules[type]
       rules[type] = earlier === undefined ? visitor : (node) => (earlier(node), visitor(node))
     }
-    if (!among(place, processIsHandedInBy)) {
+    if (!among(place, processIsTouchedBy)) {
       visit('Identifier', (node) => {
         if (node.name !== 'process') return
         const parent = node.parent
@@ -110,7 +110,7 @@ const names = {
     return {
       Program(node) {
         const word = posix.basename(place).replace(/\..*$/, '').split('-').at(-1)
-        if (emptyWords.includes(word)) context.report({ node, message: `the file name ends in "${word}", which says nothing (CODING.md, rule 12)` })
+        if (emptyTypeWords.includes(word)) context.report({ node, message: `the file name ends in "${word}", which says nothing (CODING.md, rule 12)` })
       },
       ClassDeclaration: (node) => check(node.id, emptyTypeWords),
       TSInterfaceDeclaration: (node) => check(node.id, emptyTypeWords),

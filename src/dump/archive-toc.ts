@@ -183,9 +183,14 @@ interface EntryReading {
 function readEntry(cursor: ArchiveCursor, reading: EntryReading): TocEntry {
   const { header, decode, offset } = reading
   const minor = header.version[1]
+  const decoded = (bytes: Uint8Array) => {
+    // No name or statement can hold it, and everything that reads these texts later would stop there.
+    if (bytes.includes(0)) throw malformed('a text in its table of contents holds a NUL byte', offset)
+    return decode(bytes)
+  }
   const text = () => {
     const bytes = cursor.string()
-    return bytes === null ? null : decode(bytes)
+    return bytes === null ? null : decoded(bytes)
   }
   const dumpId = cursor.int()
   if (dumpId <= 0) throw malformed('an entry of its table of contents has no valid number', offset)
@@ -200,9 +205,9 @@ function readEntry(cursor: ArchiveCursor, reading: EntryReading): TocEntry {
   const section = sections[cursor.int() as 1 | 2 | 3 | 4]
   if (section === undefined) throw malformed(`entry ${dumpId} is in no known section`, offset)
   const definitionBytes = cursor.string()
-  const definition = definitionBytes !== null && (reading.keepAll || neededDefinitions.has(desc)) ? decode(definitionBytes) : null
+  const definition = definitionBytes !== null && (reading.keepAll || neededDefinitions.has(desc)) ? decoded(definitionBytes) : null
   const dropBytes = cursor.string()
-  const dropStatement = dropBytes !== null && reading.keepAll ? decode(dropBytes) : null
+  const dropStatement = dropBytes !== null && reading.keepAll ? decoded(dropBytes) : null
   const copyStatement = text()
   const namespace = text()
   const tablespace = text()

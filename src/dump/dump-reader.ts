@@ -1,13 +1,15 @@
 import { createArchiveScanner } from './archive-scan.ts'
+import type { ArchiveToc } from './archive-toc.ts'
 import { derivedOfToc } from './derived-objects.ts'
+import { scanDirectory, type DirectoryScanOptions, type DumpFiles } from './directory-scan.ts'
 import { createFingerprintCollector } from './fingerprint-collector.ts'
 import type { ContentFingerprint } from './fingerprint.ts'
-import { createPlainScanner } from './plain-scan.ts'
+import { createPlainScanner, type PlainScan } from './plain-scan.ts'
 import type { DumpSink, TableSection } from './sink.ts'
 
 /** What a dump turned out to hold, read to its end. */
 export interface DumpContent {
-  readonly kind: 'custom' | 'plain'
+  readonly kind: 'custom' | 'plain' | 'directory'
   /** Bytes as pg_dump wrote them. */
   readonly sizeBytes: number
   /** Tables with rows in the dump; rows null when no fingerprint was wanted. */
@@ -20,6 +22,22 @@ export interface DumpContent {
   readonly encoding: string | null
   /** psql commands in a plain dump beyond those pg_dump writes: it would run them on the restoring machine. */
   readonly suspicious: readonly string[]
+}
+
+/** A finished scan and its fingerprint as one result. */
+export function describeContent(kind: DumpContent['kind'], scan: { toc: ArchiveToc; sizeBytes: number } | PlainScan, fingerprint: ContentFingerprint | null, seen: readonly TableSection[]): DumpContent {
+  const toc = 'toc' in scan ? scan.toc : null
+  return {
+    kind,
+    sizeBytes: scan.sizeBytes,
+    tables: fingerprint?.tables.map(({ schema, name, rows }) => ({ schema, name, rows })) ?? seen.map(({ schema, name }) => ({ schema, name, rows: null })),
+    fingerprint,
+    serverVersion: 'toc' in scan ? scan.toc.serverVersion : scan.serverVersion,
+    dumpVersion: 'toc' in scan ? scan.toc.dumpVersion : scan.dumpVersion,
+    database: toc?.database ?? null,
+    encoding: 'toc' in scan ? scan.toc.encoding : scan.encoding,
+    suspicious: 'toc' in scan ? [] : scan.suspicious,
+  }
 }
 
 /** Reads a dump while it flows: `write` every chunk and await `pending`, then `end`, which rejects unless the dump is complete. */
@@ -41,43 +59,41 @@ export interface DumpReaderOptions {
 export function createDumpReader(kind: 'custom' | 'plain', options: DumpReaderOptions): DumpReader {
   const collector = createFingerprintCollector()
   const seen: TableSection[] = []
-  const sink: DumpSink = {
-    ...collector.sink,
-    table: (section) => {
-      seen.push(section)
-      return options.fingerprint ? collector.sink.table(section) : null
-    },
-    largeObject: (oid) => (options.fingerprint ? collector.sink.largeObject(oid) : null),
-  }
+  const sink = recordingSink(collector.sink, seen, options.fingerprint)
   const scanner = kind === 'custom' ? createArchiveScanner(sink) : createPlainScanner(sink)
   let content: DumpContent | undefined
-
-  const end = async (): Promise<DumpContent> => {
-    const scan = await scanner.end()
-    const toc = 'toc' in scan ? scan.toc : null
-    const encoding = toc?.encoding ?? ('encoding' in scan ? scan.encoding : 'UTF8')
-    const derived = toc === null ? ('derived' in scan ? scan.derived : []) : derivedOfToc(toc)
-    const fingerprint = options.fingerprint ? collector.finish({ encoding, settings: options.settings, derived }) : null
-    content = {
-      kind,
-      sizeBytes: scan.sizeBytes,
-      tables: fingerprint?.tables.map(({ schema, name, rows }) => ({ schema, name, rows })) ?? seen.map(({ schema, name }) => ({ schema, name, rows: null })),
-      fingerprint,
-      serverVersion: toc?.serverVersion ?? ('serverVersion' in scan ? scan.serverVersion : null),
-      dumpVersion: toc?.dumpVersion ?? ('dumpVersion' in scan ? scan.dumpVersion : null),
-      database: toc?.database ?? null,
-      encoding,
-      suspicious: 'suspicious' in scan ? scan.suspicious : [],
-    }
-    return content
-  }
   return {
     write: scanner.write,
-    pending: () => ('pending' in scanner ? scanner.pending() : undefined),
-    end,
+    pending: scanner.pending,
+    end: async () => {
+      const scan = await scanner.end()
+      const rest = 'toc' in scan ? { encoding: scan.toc.encoding, derived: derivedOfToc(scan.toc) } : { encoding: scan.encoding, derived: scan.derived }
+      content = describeContent(kind, scan, options.fingerprint ? collector.finish({ ...rest, settings: options.settings }) : null, seen)
+      return content
+    },
     content: () => {
       if (content === undefined) throw new Error('the dump has not been read to its end')
       return content
     },
+  }
+}
+
+/** Reads a directory dump, wherever its files lie, and checks that every promised file is there and whole. */
+export async function readDirectoryDump(files: DumpFiles, options: DumpReaderOptions & DirectoryScanOptions): Promise<DumpContent> {
+  const collector = createFingerprintCollector()
+  const seen: TableSection[] = []
+  const scan = await scanDirectory(files, recordingSink(collector.sink, seen, options.fingerprint), options)
+  const fingerprint = options.fingerprint ? collector.finish({ encoding: scan.toc.encoding, derived: derivedOfToc(scan.toc), settings: options.settings }) : null
+  return describeContent('directory', scan, fingerprint, seen)
+}
+
+function recordingSink(sink: DumpSink, seen: TableSection[], fingerprint: boolean): DumpSink {
+  return {
+    ...sink,
+    table: (section) => {
+      seen.push(section)
+      return fingerprint ? sink.table(section) : null
+    },
+    largeObject: (oid) => (fingerprint ? sink.largeObject(oid) : null),
   }
 }

@@ -1,6 +1,7 @@
 import type { ArchiveToc, TocEntry } from './archive-toc.ts'
 import { parseCopyStatement, parseLoadViaRoot, parseSetval } from './copy-statement.ts'
-import type { DumpSink, TableSection } from './sink.ts'
+import { identifierAsNeeded, printableName, qualifiedName } from '../postgres/identifiers.ts'
+import type { DumpSink, QualifiedName, TableSection } from './sink.ts'
 
 /** What an entry with data holds: rows as COPY text, large objects, or something that is not fingerprinted and why. */
 export type EntryContent =
@@ -33,12 +34,12 @@ export function tellSequences(toc: ArchiveToc, sink: DumpSink): void {
   }
 }
 
+/** For messages: control and direction-changing characters are made visible. */
 export function nameOf(entry: TocEntry): string {
-  return displayName({ schema: entry.namespace ?? '', name: entry.tag })
+  return printableName(displayName({ schema: entry.namespace ?? '', name: entry.tag }))
 }
 
-/** `schema.name` as people write it: quoted only where needed. */
-export function displayName(table: { readonly schema: string; readonly name: string }): string {
-  const part = (name: string) => (/^[a-z_][a-z0-9_$]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`)
-  return table.schema === '' ? part(table.name) : `${part(table.schema)}.${part(table.name)}`
+/** `schema.name` as JSON and people write it: quoted only where needed. */
+export function displayName(table: QualifiedName): string {
+  return table.schema === '' ? identifierAsNeeded(table.name) : qualifiedName(table.schema, table.name)
 }

@@ -16,7 +16,7 @@ export function clientFailure(tool: ClientTool, end: ProcessEnd, lines: readonly
     const docker = containerFailure(tool.container.container, end.exitCode, text)
     if (docker !== null) return docker
   }
-  const [code, hints] = judge(text, tool, target)
+  const [code, hints] = judge(text, target)
   const ending = end.signal === null ? `ended with exit code ${end.exitCode}` : `was killed by ${end.signal}`
   const killed = end.signal === 'SIGKILL' || end.exitCode === 137 ? ['out of memory? see: dmesg | grep -i oom'] : []
   return new Failure(code, `${tool.name} of ${placeOf(target)} ${ending}${essence(lines)}`, {
@@ -33,13 +33,14 @@ function essence(lines: readonly string[]): string {
   return chosen.length === 0 ? ' and said nothing' : `: ${chosen.join(' | ')}`
 }
 
-function judge(text: string, tool: ClientTool, target: ConnectionTarget): readonly [FailureCode, readonly string[]] {
+function judge(text: string, target: ConnectionTarget): readonly [FailureCode, readonly string[]] {
   const says = (pattern: RegExp) => pattern.test(text)
   if (says(/server version mismatch/)) {
     const major = Number(/server version: (\d+)/.exec(text)?.[1] ?? 0)
     return ['tool-missing', major === 0 ? [] : installHints(major)]
   }
-  if (says(/due to lock timeout/)) return ['lock-timeout', ['wait until the other session is done, or end it: SELECT pg_terminate_backend(PID)', 'or wait longer: raise the lock wait limit']]
+  // pg_dump's --lock-wait-timeout is a statement_timeout around LOCK TABLE.
+  if (says(/due to lock timeout/) || (says(/due to statement timeout/) && says(/LOCK TABLE/))) return ['lock-timeout', ['wait until the other session is done, or end it: SELECT pg_terminate_backend(PID)', 'or wait longer: raise the lock wait limit']]
   if (says(/row-level security/)) return ['permission-denied', [`as superuser: ALTER ROLE ${target.user} BYPASSRLS;`]]
   if (says(/permission denied/)) return ['permission-denied', [grantHint(/permission denied for .*/.exec(text)?.[0] ?? '', target)]]
   if (says(/No space left on device|Disk quota exceeded/)) return ['space-low', ["whose disk is full, the server's or ours? see: df -h"]]

@@ -156,6 +156,7 @@ function running(child: ChildProcess, started: Started): ClientProcess {
         options.signal.throwIfAborted()
       }
       if (end.exitCode === 0) return
+      if (stopping !== null) throw new Failure('cancelled', `${tool.name} was stopped on request`)
       throw await explained(clientFailure(tool, end, lines.kept(), started.place), lines.kept(), started.place, tool)
     },
     async [Symbol.asyncDispose]() {

@@ -40,6 +40,11 @@ export async function lockHolders(target: ConnectionTarget, container: Container
 }
 
 function beside(target: ConnectionTarget, container: ContainerAccess | null): Promise<Session> {
-  const options = { applicationName: 'tidemark control', signal: AbortSignal.timeout(15_000), settings: { statement_timeout: '10000' } }
+  const options = {
+    applicationName: 'tidemark control',
+    signal: AbortSignal.timeout(15_000),
+    // An empty search_path makes regclass show every name with its schema.
+    settings: { statement_timeout: '10000', search_path: '' },
+  }
   return container === null ? openDirectSession(target, options) : openContainerSession(target, container, options)
 }

@@ -64,7 +64,7 @@ describe('a password that was not encoded', () => {
 
   it('is never misread: it arrives unchanged or is refused, and encoded it always arrives', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.oneof(fc.constantFrom(...'@:/?#%&=,[]\\ \'"12a'), fc.string({ unit: 'grapheme', minLength: 1, maxLength: 1 })), minLength: 1 }), (password) => {
+      fc.property(fc.string({ unit: fc.oneof(fc.constantFrom(...Array.from('@:/?#%&=,[]\\ \'"12a')), fc.string({ unit: 'grapheme', minLength: 1, maxLength: 1 })), minLength: 1 }), (password) => {
         fc.pre(!password.includes('\0') && !/%[0-9a-fA-F]{2}/.test(password) && password.isWellFormed())
         expect(parts(`postgresql://u:${encodeURIComponent(password)}@db.example.com/app`)).toEqual({ ...plain, password })
         try {

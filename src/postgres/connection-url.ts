@@ -153,10 +153,10 @@ function invalid(message: string, hints: readonly string[] = [], cause?: unknown
 }
 
 /** libpq's own parameters that occur in URLs: a URL that continues with one of them has surely reached its parameters. */
-const libpqNames = new Set([
-  ...['host', 'hostaddr', 'port', 'dbname', 'user', 'password', 'passfile', 'require_auth', 'channel_binding', 'connect_timeout', 'client_encoding', 'options'],
-  ...['application_name', 'fallback_application_name', 'keepalives', 'keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout', 'replication'],
-  ...['gssencmode', 'sslmode', 'requiressl', 'sslnegotiation', 'sslcompression', 'sslcert', 'sslkey', 'sslpassword', 'sslcertmode', 'sslrootcert', 'sslcrl', 'sslcrldir'],
-  ...['sslsni', 'requirepeer', 'ssl_min_protocol_version', 'ssl_max_protocol_version', 'krbsrvname', 'gsslib', 'gssdelegation', 'service', 'servicefile'],
-  ...['target_session_attrs', 'load_balance_hosts', 'min_protocol_version', 'max_protocol_version'],
-])
+const libpqNames = new Set(
+  `host hostaddr port dbname user password passfile require_auth channel_binding connect_timeout client_encoding options application_name
+  fallback_application_name keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout replication gssencmode sslmode
+  requiressl sslnegotiation sslcompression sslcert sslkey sslpassword sslcertmode sslrootcert sslcrl sslcrldir sslsni requirepeer
+  ssl_min_protocol_version ssl_max_protocol_version krbsrvname gsslib gssdelegation service servicefile target_session_attrs
+  load_balance_hosts min_protocol_version max_protocol_version`.split(/\s+/),
+)

@@ -287,7 +287,7 @@ interface Marks {
 class AnswerReader {
   readonly #source: AsyncIterator<Buffer>
   readonly #mark: Buffer
-  #rest = Buffer.alloc(0)
+  #rest: Buffer = Buffer.alloc(0)
 
   constructor(stdout: Readable, mark: string) {
     this.#source = stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer>

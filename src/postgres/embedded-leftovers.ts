@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { z } from 'zod'
@@ -19,7 +19,10 @@ export type Lifetime = z.infer<typeof lifetimeFile>
 const fileName = 'tidemark-server.json'
 
 export async function writeLifetime(directory: string, lifetime: Lifetime): Promise<void> {
-  await writeFile(join(directory, fileName), JSON.stringify(lifetime) + '\n', { mode: 0o600 })
+  // Others may look at any moment, and must see the whole file or none.
+  const incoming = join(directory, `${fileName}.incoming`)
+  await writeFile(incoming, JSON.stringify(lifetime) + '\n', { mode: 0o600 })
+  await rename(incoming, join(directory, fileName))
 }
 
 export async function removeLifetime(directory: string): Promise<void> {
@@ -44,11 +47,11 @@ export async function sweepEmbeddedServers(parent: string): Promise<readonly str
   return swept
 }
 
-/** Removes what a server left; the lifetime file last, so that an interrupted removal is taken up again. */
+/** Removes what a server left; the lifetime file last, so that an interrupted removal is taken up again. Watchdog and sweep may do it at once. */
 export async function clear(directory: string, lifetime: Lifetime): Promise<void> {
   if (!lifetime.socketDirectory.startsWith(directory)) await rm(lifetime.socketDirectory, { recursive: true, force: true })
   if (lifetime.removeDirectory) {
-    for (const name of await readdir(directory)) if (name !== fileName) await rm(join(directory, name), { recursive: true, force: true })
+    for (const name of await readdir(directory).catch(none)) if (name !== fileName) await rm(join(directory, name), { recursive: true, force: true })
     await rm(directory, { recursive: true, force: true })
   } else {
     await removeLifetime(directory)

@@ -5,13 +5,12 @@ import { chmod, chown, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } 
 import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { extname, join } from 'node:path'
-import { pid as ownPid } from 'node:process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Failure, isFailure, systemCodeOf } from '../kernel/failure.ts'
 import { Secret } from '../kernel/secret.ts'
 import { type EmbeddedSource, installEmbedded } from './embedded-install.ts'
 import { clear, type Lifetime, writeLifetime } from './embedded-leftovers.ts'
-import { startMark } from './process-identity.ts'
+import { ownProcess } from './process-identity.ts'
 import { runProgram } from './run-program.ts'
 import type { ConnectionTarget } from './target.ts'
 
@@ -84,7 +83,7 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     dataDirectory: layout.dataDirectory,
     socketDirectory: layout.socketDirectory,
     removeDirectory: options.keepDirectory !== true,
-    owner: { pid: ownPid, mark: (await startMark(ownPid)) ?? '' },
+    owner: await ownProcess(),
   }
   await writeLifetime(options.directory, lifetime)
   const watchdog = startWatchdog(options.directory)

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { platform } from 'node:os'
-import { kill } from 'node:process'
+import { kill, pid as ownPid } from 'node:process'
 import { systemCodeOf } from '../kernel/failure.ts'
 import { runProgram } from './run-program.ts'
 
@@ -17,6 +17,13 @@ export async function startMark(pid: number): Promise<string | null> {
   if (afterName[0] === 'Z') return null
   const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
   return `${boot}/${afterName[19]}`
+}
+
+/** This very process, for a file that outlives it. */
+export async function ownProcess(): Promise<{ readonly pid: number; readonly mark: string }> {
+  const mark = await startMark(ownPid)
+  if (mark === null) throw new Error('this process cannot find itself among the running ones')
+  return { pid: ownPid, mark }
 }
 
 /** The command line of a process with its arguments joined by NUL (Linux) or spaces, or null when there is none. */

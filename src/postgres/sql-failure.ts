@@ -128,7 +128,7 @@ function judgeRefusal(sql: SqlError, target: ConnectionTarget): Judgement {
     case '53300':
       return ['connection-failed', sql.message, ['too many sessions: raise max_connections or the CONNECTION LIMIT of the role']]
     case '57P03':
-      return ['connection-failed', `${sql.message}`, ['wait until the server accepts connections and try again']]
+      return ['connection-failed', sql.message, ['wait until the server accepts connections and try again']]
     case '42501':
       return ['permission-denied', sql.message, [grantHint(sql.message, target)]]
     default:

@@ -32,7 +32,7 @@ const parsers = new Map<number, (text: string) => unknown>([
 
 /** Its types list only the scalar ones. */
 function parserOfDriver(oid: number): (text: string) => unknown {
-  return pg.types.getTypeParser(oid as never, 'text') as (text: string) => unknown
+  return pg.types.getTypeParser(oid, 'text')
 }
 
 /** How the text of a value of this type becomes a JavaScript value; see `Session` for the rule. */

@@ -1,6 +1,6 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
-import { createDumpReader, type DumpContent } from '../dump/dump-reader.ts'
+import { createDumpReader, readDirectoryDump, type DumpContent } from '../dump/dump-reader.ts'
 import { sameFingerprint } from '../dump/same-fingerprint.ts'
 import type { ContentFingerprint } from '../dump/fingerprint.ts'
 import type { Storage } from '../storage/storage.ts'
@@ -26,18 +26,46 @@ export interface CheckedDump {
 /**
  * Reads every file of a stored backup to its end: length and SHA-256 of each, and of the dump itself its structure and content against
  * the recorded fingerprint. Rejects with `integrity`, `dump-empty` or `object-missing` at the first thing that is wrong.
- * A directory dump is checked byte for byte; its files were scanned before they were stored.
  */
 export async function checkStoredDump(storage: Storage, expected: ExpectedDump, context: Context): Promise<CheckedDump> {
   let readBytes = 0
   let content: DumpContent | null = null
   for (const file of expected.files) {
-    if (file.role === 'info') continue
+    if (file.role === 'info' || file.role === 'part') continue
     if (file.role === 'dump') content = await drain(scannedDump(storage, file, expected, context))
     else await drain(readChecked(storage, file, context.signal))
     readBytes += file.sizeBytes
   }
-  return { readBytes, content }
+  if (expected.format !== 'directory') return { readBytes, content }
+  return { readBytes: readBytes + partsOf(expected).reduce((sum, file) => sum + file.sizeBytes, 0), content: await scanParts(storage, expected, context) }
+}
+
+function partsOf(expected: ExpectedDump): readonly StoredFile[] {
+  return expected.files.filter((file) => file.role === 'part')
+}
+
+async function scanParts(storage: Storage, expected: ExpectedDump, context: Context): Promise<DumpContent> {
+  const parts = new Map(partsOf(expected).map((file) => [file.key.split('/').at(-1) ?? file.key, file]))
+  const unread = new Set(parts.keys())
+  const content = await readDirectoryDump(
+    {
+      list: async () => [...parts].map(([name, file]) => ({ name, sizeBytes: file.sizeBytes })),
+      read: (name) => {
+        const file = parts.get(name)
+        if (file === undefined) throw new Failure('object-missing', `the backup has no file ${name}`, { details: { object: name } })
+        unread.delete(name)
+        return readChecked(storage, file, context.signal)
+      },
+    },
+    { fingerprint: expected.fingerprint !== null, settings: expected.fingerprint?.settings ?? null, signal: context.signal },
+  )
+  // Files that the scan had no need for are stored all the same, so they are read all the same.
+  for (const name of unread) {
+    const file = parts.get(name)
+    if (file !== undefined) await drain(readChecked(storage, file, context.signal))
+  }
+  requireSame(expected, content)
+  return content
 }
 
 async function drain<Result>(source: AsyncGenerator<Uint8Array, Result>): Promise<Result> {
@@ -64,7 +92,11 @@ export async function* scannedDump(storage: Storage, file: StoredFile, expected:
   if (content.sizeBytes !== expected.plainBytes) {
     throw new Failure('integrity', `${expected.fileName} decompresses to ${content.sizeBytes} bytes; pg_dump wrote ${expected.plainBytes}`, { details: { object: expected.fileName } })
   }
+  requireSame(expected, content)
+  return content
+}
+
+function requireSame(expected: ExpectedDump, content: DumpContent): void {
   const difference = expected.fingerprint === null || content.fingerprint === null ? null : sameFingerprint(expected.fingerprint, content.fingerprint)
   if (difference !== null) throw new Failure('integrity', `${expected.fileName} does not hold what was dumped: ${difference}`, { details: { object: expected.fileName } })
-  return content
 }

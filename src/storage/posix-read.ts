@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { lstat, open, readdir, readlink } from 'node:fs/promises'
+import { lstat, open, readdir, readlink, stat } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { posix as paths } from 'node:path'
 import type { BigIntStats } from 'node:fs'
@@ -91,9 +91,10 @@ async function openRegular(tree: PosixTree, key: string, location: string): Prom
 export async function* listFiles(tree: PosixTree, prefix: string, location: string, signal: AbortSignal | undefined): AsyncGenerator<StoredObject> {
   const cut = prefix.lastIndexOf('/') + 1
   const directory = prefix.slice(0, cut)
-  const root = await attempting(`list ${location}`, () => orAbsent(() => lstat(tree.root)))
+  const root = await attempting(`list ${location}`, () => orAbsent(() => stat(tree.root)))
   // An absent root lists as empty: `repo init` looks before it creates. A root that is no directory does not.
   if (root === undefined) return
+  if (!root.isDirectory()) throw new Failure('storage-failed', `cannot list ${location}: it is not a directory`)
   if (directory !== '' && !(await attempting(`list ${location}`, () => walkTo(tree, `${directory}x`)))) return
   yield* listDirectory({ tree, prefix, location, signal }, directory)
 }

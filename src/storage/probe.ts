@@ -25,7 +25,7 @@ export async function probeConditionalCreate(storage: Storage, prefix: string, o
   try {
     const first = `${base}kept`
     keys.push(first)
-    if ((await keepsExisting(storage, first, call)) === false) return 'unsupported'
+    if (!(await keepsExisting(storage, first, call))) return 'unsupported'
     for (let round = 0; round < (options.rounds ?? 4); round += 1) {
       const key = `${base}race-${round}`
       keys.push(key)

@@ -102,7 +102,6 @@ export function factsOf(error: unknown): S3ErrorFacts {
 
 /** One line without control characters: servers choose these words, and they end up in logs. */
 function plain(text: string): string {
-  // oxlint-disable-next-line no-control-regex
   return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+/g, ' ').slice(0, 300)
 }
 

@@ -3,8 +3,9 @@ import { Failure } from '../kernel/failure.ts'
 import { objectExists } from './errors.ts'
 import { retried } from './retry.ts'
 import { factsOf, isConditionalConflict, isNotImplemented, isPreconditionFailed, s3Failure } from './s3-errors.ts'
-import { bareETag, conditionUnknown, confirm, failureOf, headObject, isOurs, objectHeaders, retryContextOf, sendConfirmed, withoutChecksumsIfRefused } from './s3-put.ts'
-import type { ConfirmedAnswer, S3Write } from './s3-put.ts'
+import { bareETag, headObject } from './s3-head.ts'
+import { conditionUnknown, confirm, failureOf, isOurs, objectHeaders, retryContextOf, sendConfirmed, withoutChecksumsIfRefused } from './s3-write.ts'
+import type { ConfirmedAnswer, S3Write } from './s3-write.ts'
 import type { StoredObject } from './storage.ts'
 
 /** Sends parts as they come, a few at a time, each repeated on its own when its transfer breaks; then completes. */
@@ -17,7 +18,7 @@ export async function putInParts(write: S3Write, begun: readonly Uint8Array[], r
   if (write.options.ifAbsent === true) await refuseExisting(write)
   const version = await complete(write, upload, parts)
   upload.completed = true
-  return confirm(write, sizeBytes, version)
+  return await confirm(write, sizeBytes, version)
 }
 
 interface Upload extends AsyncDisposable {

@@ -3,7 +3,7 @@ import { Failure } from '../kernel/failure.ts'
 import { beyondEnd, objectMissing, replacedWhileReading, requireRange, shortRead } from './errors.ts'
 import { compareKeys, isKey } from './key.ts'
 import { factsOf, s3Failure } from './s3-errors.ts'
-import { bareETag, headObject, modifiedAtOf } from './s3-put.ts'
+import { bareETag, headObject, modifiedAtOf } from './s3-head.ts'
 import type { S3Session } from './s3-session.ts'
 import type { CallOptions, ReadOptions, StoredObject } from './storage.ts'
 

@@ -236,18 +236,20 @@ async function* foreignFrame(cursor: ByteCursor): AsyncGenerator<Uint8Array, voi
   }
 }
 
-/** Exactly one frame, in pieces, for the streaming decoder. */
+/** Exactly one frame, in pieces for the streaming decoder; small blocks go together, since each piece is a trip through the pool. */
 async function* frameInPieces(cursor: ByteCursor): AsyncGenerator<Uint8Array, void, undefined> {
   const header = await frameHeader(cursor)
-  yield cursor.take(header.headerBytes)
+  let piece = header.headerBytes
   for (let last = false; !last; ) {
-    if (!(await cursor.need(blockHeaderBytes))) throw cut(cursor.offset + cursor.available)
-    const block = parseBlockHeader(cursor.peek(blockHeaderBytes), 0)
-    if (typeof block === 'string') throw damaged(`zstd: ${block}`, cursor.offset)
-    const size = blockHeaderBytes + block.storedBytes + (block.last && header.hasChecksum ? 4 : 0)
-    if (!(await cursor.need(size))) throw cut(cursor.offset + cursor.available)
-    yield cursor.take(size)
+    if (!(await cursor.need(piece + blockHeaderBytes))) throw cut(cursor.offset + cursor.available)
+    const block = parseBlockHeader(cursor.peek(piece + blockHeaderBytes), piece)
+    if (typeof block === 'string') throw damaged(`zstd: ${block}`, cursor.offset + piece)
     last = block.last
+    piece += blockHeaderBytes + block.storedBytes + (last && header.hasChecksum ? 4 : 0)
+    if (!(await cursor.need(piece))) throw cut(cursor.offset + cursor.available)
+    if (piece < longestBlock && !last) continue
+    yield cursor.take(piece)
+    piece = 0
   }
 }
 

@@ -110,11 +110,13 @@ it('ends program and server session when the signal aborts while it waits for a 
   const stop = new AbortController()
   await using dump = await startClient(await tool('pg_dump'), ['--format=plain'], scratch.target, { ...named, signal: stop.signal })
   dump.stdout.resume()
-  await appears(holder, dump.applicationName, `wait_event_type = 'Lock'`)
+  // Not the holder: pg_stat_activity stands still within a transaction.
+  await using watcher = await scratch.session()
+  await appears(watcher, dump.applicationName, `wait_event_type = 'Lock'`)
   const reason = new Failure('cancelled', 'stopped by the test')
   stop.abort(reason)
   expect(await failureOf(dump.requireSuccess())).toBe(reason)
-  expect(await holder.query('SELECT 1 FROM pg_stat_activity WHERE application_name = $1', [dump.applicationName])).toEqual([])
+  expect(await watcher.query('SELECT 1 FROM pg_stat_activity WHERE application_name = $1', [dump.applicationName])).toEqual([])
 })
 
 it('fails, rather than ending early, when the server ends the session in the middle of the data', async () => {
@@ -150,7 +152,7 @@ it('says which right is missing, for a table and for row-level security', async 
   const dumped = async () => {
     await using dump = await startClient(await tool('pg_dump'), ['--format=plain'], target, named)
     dump.stdout.resume()
-    return failureOf(dump.requireSuccess())
+    return await failureOf(dump.requireSuccess())
   }
   const table = await dumped()
   expect([table.code, table.hints[0]]).toEqual(['permission-denied', expect.stringContaining('GRANT SELECT ON shut TO reader')])

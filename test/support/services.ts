@@ -6,7 +6,7 @@ import { describe } from 'vitest'
 /** What `test/services/with-services.sh` can start. */
 export type ServiceName = 'ceph' | 'docker' | 'clients17' | 'clients18'
 
-export interface CephService {
+export interface CephGateway {
   readonly endpoint: string
   /** Exists and is empty when the run begins; shared by all tests, so use a prefix of your own. */
   readonly bucket: string
@@ -14,7 +14,7 @@ export interface CephService {
   readonly secretAccessKey: string
 }
 
-export interface DockerService {
+export interface DockerEngine {
   /** For DOCKER_HOST. There is no bridge: run containers with `--network host` (and a free port, as argument `-p N`) or `--network none`. */
   readonly host: string
   /** PostgreSQL 15 with its client programs; POSTGRES_USER, POSTGRES_PASSWORD, POSTGRES_DB as in the official image. */
@@ -28,8 +28,8 @@ export interface ClientPrograms {
 }
 
 interface Services {
-  readonly ceph: CephService
-  readonly docker: DockerService
+  readonly ceph: CephGateway
+  readonly docker: DockerEngine
   readonly clients17: ClientPrograms
   readonly clients18: ClientPrograms
 }
@@ -45,13 +45,13 @@ export function findService<Name extends ServiceName>(name: Name): Services[Name
   return find[name]()
 }
 
-function findCeph(): CephService | null {
+function findCeph(): CephGateway | null {
   const { TIDEMARK_TEST_S3_ENDPOINT: endpoint, TIDEMARK_TEST_S3_BUCKET: bucket, TIDEMARK_TEST_S3_ACCESS_KEY: accessKeyId, TIDEMARK_TEST_S3_SECRET_KEY: secretAccessKey } = process.env
   if (endpoint === undefined || bucket === undefined || accessKeyId === undefined || secretAccessKey === undefined) return null
   return { endpoint, bucket, accessKeyId, secretAccessKey }
 }
 
-function findDocker(): DockerService | null {
+function findDocker(): DockerEngine | null {
   const { TIDEMARK_TEST_DOCKER_HOST: host, TIDEMARK_TEST_DOCKER_IMAGE: image } = process.env
   return host === undefined || image === undefined ? null : { host, image }
 }

@@ -1,0 +1,29 @@
+import { Command } from 'commander'
+import { printable } from '../render/format.ts'
+import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+
+export function undoCommand(): Command {
+  const command = new Command('undo')
+    .description('put back what "restore --replace" replaced, or drop what "restore" created')
+    .argument('[run]', 'the restore to undo (default: the newest that replaced a database)')
+    .option('--cluster <name>', 'the cluster')
+    .option('--dry-run', 'show the plan and change nothing')
+    .option('-y, --yes', 'do not ask')
+    .addHelpText('after', '\nExamples:\n  tidemark undo --dry-run\n  tidemark undo\n\nWhat is set aside is kept under another name, which the plan states.')
+  return addGlobalFlags(command).action(async (run: string | undefined, flags: GlobalFlags & { dryRun?: boolean; yes?: boolean }) => {
+    await runAction(flags, async (runtime) => {
+      const { output } = runtime
+      const { undoRestore } = await import('../../api/undo-restore.ts')
+      const outcome = await undoRestore(await runtime.workspace(), {
+        dryRun: flags.dryRun === true,
+        ...(run === undefined ? {} : { run }),
+        ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
+        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
+        approve: async (plan) => runtime.confirm(`${plan.lines.join('\n')}\nGo on?`, { yes: flags.yes }),
+      })
+      output.document(outcome)
+      for (const line of outcome.plan.lines) output.line(printable(line))
+      output.line(outcome.done ? `${output.paint('green', '✓')} undone` : 'Nothing was changed.')
+    })
+  })
+}

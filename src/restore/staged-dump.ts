@@ -1,0 +1,101 @@
+import { createWriteStream } from 'node:fs'
+import { chmod, mkdir, mkdtemp, rm, stat, statfs } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import type { Context } from '../kernel/context.ts'
+import { Failure } from '../kernel/failure.ts'
+import type { DumpContent } from '../dump/dump-reader.ts'
+import { scannedDump } from '../repository/check-stored.ts'
+import { dumpFileOf, type Manifest } from '../repository/manifest.ts'
+import { outerCompressionOf, readChecked } from '../repository/read-stored.ts'
+import type { Repository } from '../repository/repository.ts'
+
+/** A dump on local disk, decompressed, that was read to its end and found whole. Removed when its scope ends, unless it is the original. */
+export interface StagedDump extends AsyncDisposable {
+  readonly format: 'custom' | 'plain' | 'directory'
+  /** Absolute; a directory for the directory format. */
+  readonly path: string
+  /** Null for the directory format, whose files were compared byte for byte with what was scanned when they were stored. */
+  readonly content: DumpContent | null
+}
+
+/** A private directory for one run below the work directory; only we can look inside. */
+export async function makeStage(workDirectory: string, run: string): Promise<AsyncDisposable & { readonly path: string }> {
+  await mkdir(workDirectory, { recursive: true })
+  const path = await mkdtemp(join(workDirectory, `tidemark-${run}-`))
+  await chmod(path, 0o700)
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
+}
+
+/**
+ * Brings a stored dump to local disk, checking every byte on the way: SHA-256, structure, content. Nothing has been done to any server
+ * when this rejects. A dump that already lies on disk uncompressed is read in place and not copied.
+ */
+export async function stageBackup(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {
+  const { backup } = manifest
+  const begunMs = context.clock.monotonicMs()
+  context.emit({ type: 'step-begun', step: 'fetch', subject: backup.fileName, expectedBytes: backup.storedBytes })
+  const staged = backup.format === 'directory' ? await stageDirectory(repository, manifest, stage, context) : await stageFile(repository, manifest, stage, context)
+  context.emit({ type: 'step-ended', step: 'fetch', subject: backup.fileName, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: manifest.plainBytes, note: 'read and verified' })
+  return staged
+}
+
+async function stageFile(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {
+  const file = dumpFileOf(manifest)
+  if (file === null) throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names no dump file`)
+  const format = manifest.backup.format === 'plain' ? 'plain' : 'custom'
+  const source = scannedDump(repository.storage, file, { format, fileName: manifest.backup.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
+  const local = repository.storage.localPath?.(file.key)
+  const inPlace = local !== undefined && outerCompressionOf(manifest.backup.fileName) === 'none' ? local : null
+  if (inPlace === null) await requireSpace(stage, manifest.plainBytes)
+  const path = inPlace ?? join(stage, format === 'plain' ? 'dump.sql' : 'dump.custom')
+  const content = await drainInto(source, inPlace === null ? path : null, context.signal)
+  return { format, path, content, [Symbol.asyncDispose]: async () => (inPlace === null ? rm(path, { force: true }) : undefined) }
+}
+
+async function stageDirectory(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {
+  const parts = manifest.files.filter((file) => file.role === 'part')
+  await requireSpace(
+    stage,
+    parts.reduce((sum, file) => sum + file.sizeBytes, 0),
+  )
+  const root = join(stage, 'dump.d')
+  await mkdir(root, { mode: 0o700 })
+  for (const file of parts) {
+    const path = join(root, relative(manifest.backup.key, file.key))
+    // Keys were validated by the storage; a part outside its own folder would still be a forged manifest.
+    if (relative(root, path).startsWith('..')) throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names a part outside its folder: ${file.key}`)
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    await pipeline(Readable.from(readChecked(repository.storage, file, context.signal), { objectMode: false }), createWriteStream(path, { flags: 'wx', mode: 0o600 }), { signal: context.signal })
+  }
+  return { format: 'directory', path: root, content: null, [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }) }
+}
+
+/** Consumes a scanned dump, writing it to `path` unless that is null; returns what the scan found. */
+export async function drainInto(source: AsyncGenerator<Uint8Array, DumpContent>, path: string | null, signal: AbortSignal): Promise<DumpContent> {
+  let content: DumpContent | undefined
+  const passing = async function* () {
+    content = yield* source
+  }
+  if (path === null) for await (const chunk of passing()) void chunk
+  else await pipeline(Readable.from(passing(), { objectMode: false }), createWriteStream(path, { flags: 'wx', mode: 0o600, highWaterMark: 1024 * 1024 }), { signal })
+  if (content === undefined) throw new Error('a scanned dump ended without its content')
+  return content
+}
+
+/** Refuses (space-low) when the directory's file system has less than `bytes` and a little more. */
+export async function requireSpace(directory: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(directory)
+  const free = bavail * bsize
+  const needed = bytes + 64 * 1024 * 1024
+  if (free >= needed) return
+  throw new Failure('space-low', `the work directory ${dirname(directory)} has ${Math.floor(free / 1048576)} MiB free; staging this dump needs ${Math.ceil(needed / 1048576)} MiB`, {
+    hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'],
+  })
+}
+
+/** Whether a path is a directory. */
+export async function isDirectory(path: string): Promise<boolean> {
+  return (await stat(path)).isDirectory()
+}
