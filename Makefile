@@ -17,28 +17,33 @@ help: # This list
 setup: # Packages, the tidemark command, PostgreSQL client programs; cheap when done
 	@sh scripts/setup.sh
 
+# What the other targets need: the same, without a word when there is nothing to do.
+.PHONY: ready
+ready:
+	@sh scripts/setup.sh --quiet
+
 .PHONY: test
-test: setup # Unit tests and tests against real PostgreSQL servers from npm
+test: ready # Unit tests and tests against real PostgreSQL servers from npm
 	@sh scripts/test.sh $(TEST)
 
 .PHONY: test-services
-test-services: setup # Tests against Ceph, Docker and PostgreSQL 17/18 clients (root on Debian or Ubuntu)
+test-services: ready # Tests against Ceph, Docker and PostgreSQL 17/18 clients (root on Debian or Ubuntu)
 	@test/services/with-services.sh sh scripts/test.sh --services $(TEST)
 
 .PHONY: crash
-crash: setup # The complete crash and fault sweeps; takes long
-	@TIDEMARK_SWEEP=complete vitest run --project unit --project servers $(or $(TEST),crash fault sweep)
+crash: ready # The complete crash and fault sweeps; takes long
+	@TIDEMARK_SWEEP=complete node_modules/.bin/vitest run --project unit --project servers $(or $(TEST),crash fault sweep)
 
 .PHONY: lint
-lint: setup # Types, lint walls, formatting, unused code, dependency budget
+lint: ready # Types, lint walls, formatting, unused code, dependency budget
 	@sh scripts/lint.sh
 
 .PHONY: format
-format: setup # Formats every file
-	@oxfmt
+format: ready # Formats every file
+	@node_modules/.bin/oxfmt
 
 .PHONY: build
-build: setup # Emits dist/, as published
+build: ready # Emits dist/, as published
 	@npm run --silent build
 
 .PHONY: package
@@ -46,16 +51,16 @@ package: build # Packs the package and tries it: size, launcher, API, from an in
 	@sh scripts/package.sh
 
 .PHONY: demo
-demo: setup # Backs up, breaks and restores a throw-away database
+demo: ready # Backs up, breaks and restores a throw-away database
 	@$(tidemark) demo
 
 .PHONY: bench
-bench: setup # Speed and memory, measured
-	@sh scripts/bench.sh
+bench: ready # Speed and memory, measured
+	@sh scripts/bench.sh $(BENCH)
 
 .PHONY: reference
-reference: setup # Writes docs/reference from the program itself
-	@node scripts/reference.ts
+reference: ready # Rewrites the generated pages of docs/reference
+	@node_modules/.bin/node scripts/write-reference.ts
 
 .PHONY: lock
 lock: # After a change of dependencies: a lock file that fits every platform
@@ -68,15 +73,15 @@ clean: # Removes what was built, not what was installed and no backup
 ## Backups of the database in .env, tidemark.yaml or DATABASE_URL
 
 .PHONY: db-backup
-db-backup: setup # Create a backup (NAME=… to name it)
+db-backup: ready # Create a backup (NAME=… to name it)
 	@$(tidemark) backup $(if $(NAME),--name '$(subst ','\'',$(NAME))')
 
 .PHONY: db-backup-list
-db-backup-list: setup # List backups
+db-backup-list: ready # List backups
 	@$(tidemark) list
 
 .PHONY: db-backup-verify
-db-backup-verify: setup # Verify the latest backup
+db-backup-verify: ready # Verify the latest backup
 	@$(tidemark) verify latest
 
 .PHONY: db-backup-cleanup
@@ -92,21 +97,21 @@ db-backup-stats: # Statistics (comes with a later version)
 	@$(call later,statistics)
 
 .PHONY: db-restore-test
-db-restore-test: setup # Restore the latest backup into <db>_restore_test and validate it
+db-restore-test: ready # Restore the latest backup into <db>_restore_test and validate it
 	@$(tidemark) restore latest --test
 
 .PHONY: db-restore
-db-restore: setup # Replace the database by the latest backup: asks, and backs it up first
+db-restore: ready # Replace the database by the latest backup: asks, and backs it up first
 	@$(tidemark) restore latest --replace
 
 .PHONY: db-restore-latest
-db-restore-latest: setup # Only show the latest backup
+db-restore-latest: ready # Only show the latest backup
 	@$(tidemark) show latest
 
 .PHONY: db-restore-file
 db-restore-file: # Replace the database by one file: BACKUP_FILE=path/to/backup.sql.gz
 	@if [ -z "$$BACKUP_FILE" ]; then echo 'db-restore-file: name the file: make db-restore-file BACKUP_FILE=path/to/backup.sql.gz' >&2; exit 2; fi
-	@sh scripts/setup.sh
+	@sh scripts/setup.sh --quiet
 	@$(tidemark) restore --file "$$BACKUP_FILE" --replace
 
 export BACKUP_FILE

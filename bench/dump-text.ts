@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto'
-
 /**
  * Text as `pg_dump -Fp` writes it, the same on every machine for the same size: a third each of narrow pgbench rows, of
  * events (numbers, times, words from short lists) and of documents (prose from a Zipf-weighted vocabulary, JSON, UUIDs).
@@ -30,11 +28,20 @@ export function* dumpText(sizeBytes: number): Generator<Buffer> {
   }
 }
 
-/** SHA-256 of what `dumpText(sizeBytes)` yields: names the data in a bench report. */
-export function dumpTextDigest(sizeBytes: number): string {
-  const hash = createHash('sha256')
-  for (const chunk of dumpText(sizeBytes)) hash.update(chunk)
-  return hash.digest('hex')
+/** Whole rows for `COPY documents (id, uid, created, title, body, meta) FROM STDIN`, about `sizeBytes` of them. */
+export function* documentRows(sizeBytes: number): Generator<Buffer> {
+  const random = xorshift(20_260_601)
+  const pick = zipf(vocabulary(random, 20_000), random)
+  let text = ''
+  let row = 1
+  for (let left = sizeBytes; left > 0; row++) {
+    text += documentRow(row, random, pick)
+    if (text.length < 1 << 16 && text.length < left) continue
+    const chunk = Buffer.from(text)
+    left -= chunk.length
+    text = ''
+    yield chunk
+  }
 }
 
 type Random = () => number
@@ -56,7 +63,8 @@ function vocabulary(random: Random, size: number): string[] {
   const words = new Set<string>()
   while (words.size < size) {
     let word = ''
-    for (let left = 1 + Math.floor(random() * 4); left > 0; left--) word += `${heads[Math.floor(random() * heads.length)]}${tails[Math.floor(random() * tails.length)]}`
+    for (let left = 1 + Math.floor(random() * 4); left > 0; left--)
+      word += `${heads[Math.floor(random() * heads.length)]}${tails[Math.floor(random() * tails.length)]}`
     words.add(word)
   }
   return [...words]
@@ -100,7 +108,10 @@ function time(random: Random): string {
 
 function hex(random: Random, count: number): string {
   let text = ''
-  for (let left = count; left > 0; left--) text += Math.floor(random() * 4_294_967_296).toString(16).padStart(8, '0')
+  for (let left = count; left > 0; left--)
+    text += Math.floor(random() * 4_294_967_296)
+      .toString(16)
+      .padStart(8, '0')
   return text
 }
 

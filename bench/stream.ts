@@ -81,7 +81,10 @@ function contestsFor(text: string): Contest[] {
   const ourZst = `${text}.ours.zst`
   if (!existsSync(zst)) spawnSync('zstd', ['-q', '-3', text, '-o', zst])
   if (!existsSync(gz)) spawnSync('bash', ['-c', `gzip -c "${text}" > "${gz}"`])
-  spawnSync('bash', ['-c', `"${process.execPath}" "${fileURLToPath(import.meta.url)}" --workers ${workers} --contestant "zstd 3 compress ${text}" > "${ourZst}" 2> /dev/null`])
+  spawnSync('bash', [
+    '-c',
+    `"${process.execPath}" "${fileURLToPath(import.meta.url)}" --workers ${workers} --contestant "zstd 3 compress ${text}" > "${ourZst}" 2> /dev/null`,
+  ])
   const pigz = spawnSync('pigz', ['--version']).status === 0
   return [
     { name: 'zstd-3', input: text, ours: ['zstd', 3, 'compress'], stock: `zstd -q -3 -T${workers}` },
@@ -96,7 +99,9 @@ function contestsFor(text: string): Contest[] {
 
 function runOurs({ input, ours }: Contest): Run {
   const self = fileURLToPath(import.meta.url)
-  const child = spawnSync(process.execPath, [self, '--workers', String(workers), '--contestant', `${ours.join(' ')} ${input}`], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawnSync(process.execPath, [self, '--workers', String(workers), '--contestant', `${ours.join(' ')} ${input}`], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   if (child.status !== 0) throw new Error(`our run failed: ${child.stderr.toString()}`)
   return JSON.parse(child.stderr.toString()) as Run
 }
@@ -116,7 +121,8 @@ async function contend(contestant: string): Promise<void> {
   if (method !== 'zstd' && method !== 'gzip') throw new Error(`unknown method ${method}`)
   const begunMs = performance.now()
   const source = spawn('cat', [rest.join(' ')], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const stage = direction === 'compress' ? compressionFor({ method, level: Number(level) }, { workers }) : decompressionFor(method, { maxBytes: Infinity, workers })
+  const stage =
+    direction === 'compress' ? compressionFor({ method, level: Number(level) }, { workers }) : decompressionFor(method, { maxBytes: Infinity, workers })
   let outBytes = 0
   for await (const chunk of stage(fromReadable(source.stdout))) {
     outBytes += chunk.length

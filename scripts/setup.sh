@@ -29,4 +29,4 @@ chmod +x bin/tidemark
 
 sh scripts/client-tools.sh
 node_modules/.bin/tidemark --version >/dev/null || stop 'the tidemark command does not start'
-echo "setup: ready; try node_modules/.bin/tidemark --help"
+[ "${1:-}" = --quiet ] || echo 'setup: ready; try node_modules/.bin/tidemark --help'

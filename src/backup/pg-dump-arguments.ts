@@ -12,6 +12,8 @@ export interface DumpArguments {
   /** Where the directory format writes; null for standard output. */
   readonly directory: string | null
   readonly toolMajor: number
+  /** The source database's own encoding: nothing is converted, so nothing can fail to convert (fingerprints are taken of this text). */
+  readonly encoding: string
 }
 
 /** pg_dump's arguments but for the connection, which travels in the environment. Values never stand alone, so none can be taken for an option. */
@@ -21,6 +23,7 @@ export function pgDumpArguments(options: DumpArguments): readonly string[] {
   return [
     `--format=${options.format}`,
     '--no-password',
+    `--encoding=${options.encoding}`,
     `--lock-wait-timeout=${options.lockWaitSeconds * 1000}`,
     ...(options.snapshot === null ? [] : [`--snapshot=${options.snapshot}`]),
     ...(inner === null ? [] : [`--compress=${inner}`]),

@@ -26,7 +26,7 @@ export async function readSourceFacts(session: Session, target: ConnectionTarget
   const icuLocale = major >= 17 ? 'd.datlocale' : major >= 15 ? 'd.daticulocale' : 'NULL'
   const icuRules = major >= 16 ? 'd.daticurules' : 'NULL'
   const [row] = await session.query<DatabaseRow>(
-    `SELECT pg_catalog.current_setting('server_version') AS version, d.oid::text AS oid, pg_catalog.pg_encoding_to_char(d.encoding) AS encoding,
+    `SELECT pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version, d.oid::text AS oid, pg_catalog.pg_encoding_to_char(d.encoding) AS encoding,
             d.datcollate AS "collate", d.datctype AS ctype, ${provider} AS provider, ${icuLocale} AS icu_locale, ${icuRules} AS icu_rules,
             pg_catalog.pg_get_userbyid(d.datdba) AS owner, pg_catalog.shobj_description(d.oid, 'pg_database') AS comment, d.datconnlimit AS connection_limit,
             d.datacl::text[] AS acl, pg_catalog.pg_database_size(d.oid)::text AS bytes

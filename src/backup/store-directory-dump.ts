@@ -27,7 +27,7 @@ export async function storeDirectoryDump(request: DumpRequest, source: OpenSourc
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
   await using stage = await makeStage(request.workDirectory, request.run, source.facts.databaseBytes ?? 0)
   const directory = join(stage.path, 'dump')
-  await using pgDump = await startClient(source.dumpTool, pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major }), source.target, {
+  await using pgDump = await startClient(source.dumpTool, pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }), source.target, {
     applicationName: 'tidemark pg_dump',
     database: request.database,
     settings: fingerprintSettings,

@@ -39,7 +39,7 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
   await using pgDump = await startClient(
     source.dumpTool,
-    pgDumpArguments({ ...request, compression, snapshot: source.snapshot, jobs: 1, directory: null, toolMajor: source.dumpTool.major }),
+    pgDumpArguments({ ...request, compression, snapshot: source.snapshot, jobs: 1, directory: null, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }),
     source.target,
     { applicationName: 'tidemark pg_dump', database: request.database, settings: fingerprintSettings, signal: context.signal, emit: context.emit },
   )

@@ -20,6 +20,10 @@ export interface DumpContent {
   /** The database it was taken from, where the dump says so (archives do). */
   readonly database: string | null
   readonly encoding: string | null
+  /** `several`: dumps joined into one file; `cluster`: what pg_dumpall writes. Only `database` can be restored and compared as one. */
+  readonly scope: 'database' | 'several' | 'cluster'
+  /** What pg_dump compressed inside the archive; `none` for plain SQL. */
+  readonly innerCompression: 'none' | 'gzip' | 'lz4' | 'zstd'
   /** psql commands in a plain dump beyond those pg_dump writes: it would run them on the restoring machine. */
   readonly suspicious: readonly string[]
 }

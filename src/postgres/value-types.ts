@@ -21,6 +21,9 @@ const oids: Readonly<Record<string, number>> = {
   'oid[]': 1028,
 }
 
+/** Its types list only the scalar OIDs. */
+const parserOfDriver = pg.types.getTypeParser as (oid: number) => (text: string) => unknown
+
 const parsers = new Map<number, (text: string) => unknown>([
   [16, (text) => text === 't'],
   ...[21, 23, 26, 700, 701].map((oid) => [oid, Number] as const),
@@ -29,11 +32,6 @@ const parsers = new Map<number, (text: string) => unknown>([
   // node-postgres knows no name[]; its text form is that of text[].
   [1003, parserOfDriver(1009)],
 ])
-
-/** Its types list only the scalar ones. */
-function parserOfDriver(oid: number): (text: string) => unknown {
-  return pg.types.getTypeParser(oid, 'text')
-}
 
 /** How the text of a value of this type becomes a JavaScript value; see `Session` for the rule. */
 export function parserOfType(oid: number): (text: string) => unknown {

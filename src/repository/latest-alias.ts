@@ -9,10 +9,10 @@ import { extensionOf, latestAlias } from './layout.ts'
 export async function updateLatestAlias(storage: Storage, state: ClusterState): Promise<void> {
   if (storage.setAlias === undefined || storage.readAlias === undefined) return
   const latest = latestGood(state)
-  if (latest !== undefined && latest.state !== 'stored') await storage.setAlias(latestAlias(extensionOf(latest.facts.fileName)), latest.facts.key)
-  const living = new Set([...state.backups.values()].filter((record) => record.deleted === null && record.state !== 'damaged').map((record) => record.facts.key))
+  const current = latest === undefined || latest.state === 'stored' ? null : latestAlias(extensionOf(latest.facts.fileName))
+  if (current !== null && latest !== undefined) await storage.setAlias(current, latest.facts.key)
   for (const extension of ['.sql', '.sql.gz', '.sql.zst', '.dump', '.dump.zst', '.d']) {
-    const target = await storage.readAlias(latestAlias(extension))
-    if (target !== undefined && !living.has(target)) await storage.delete(latestAlias(extension))
+    const alias = latestAlias(extension)
+    if (alias !== current && (await storage.readAlias(alias)) !== undefined) await storage.delete(alias)
   }
 }

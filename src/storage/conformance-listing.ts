@@ -36,7 +36,28 @@ const awkwardNames = [
 // Ascending by UTF-8 bytes. UTF-16 would put the emoji before the full-width sign, and a walk by directory `a/b` before `a-b`.
 const orderedNames = ['A', 'a', 'a b', 'a!', 'a+b', 'a-b', 'a.b', 'a/b', 'a/b0', 'a0', 'b/c/d', 'b/c-d', 'é', '｡', '😀'].sort(compareKeys)
 
-const hostileKeys = ['', '/', '/absolute', '..', '../escape', 'a/../b', 'a/..', './a', 'a/./b', 'a//b', 'a/', 'a\0b', 'a\nb', 'a\u007fb', 'a\\b', 'C:/windows', '\ud800', 'k'.repeat(256), `${'k/'.repeat(513)}k`, '.tidemark-tmp/x']
+const hostileKeys = [
+  '',
+  '/',
+  '/absolute',
+  '..',
+  '../escape',
+  'a/../b',
+  'a/..',
+  './a',
+  'a/./b',
+  'a//b',
+  'a/',
+  'a\0b',
+  'a\nb',
+  'a\u007fb',
+  'a\\b',
+  'C:/windows',
+  '\ud800',
+  'k'.repeat(256),
+  `${'k/'.repeat(513)}k`,
+  '.tidemark-tmp/x',
+]
 
 /** What listings show, and which names exist at all. */
 export const listingCases: readonly ConformanceCase[] = [
@@ -47,7 +68,10 @@ export const listingCases: readonly ConformanceCase[] = [
       for (const [name, bytes] of bodies) await storage.put(`${prefix}${name}`, bytes)
       const found = await listKeys(storage, prefix)
       const expected = [...awkwardNames].sort(compareKeys)
-      demand(found.join('\n') === expected.join('\n'), `a listing shows other names than were stored: ${JSON.stringify(found.find((name, index) => name !== expected[index]))}`)
+      demand(
+        found.join('\n') === expected.join('\n'),
+        `a listing shows other names than were stored: ${JSON.stringify(found.find((name, index) => name !== expected[index]))}`,
+      )
       for (const [name, bytes] of bodies) {
         await demandBytes(storage, `${prefix}${name}`, bytes, `reading ${JSON.stringify(name)}`)
         const copied = `${prefix}copy of ${name}`.slice(0, prefix.length + 200)
@@ -66,7 +90,10 @@ export const listingCases: readonly ConformanceCase[] = [
       for (const beginning of ['', 'a', 'a/', 'a/b', 'a-', 'b/c', 'b/c/', 'é', 'x', '😀', 'a/b/c/d']) {
         const found = (await listKeys(storage, `${prefix}${beginning}`)).map((rest) => beginning + rest)
         const expected = names.filter((name) => name.startsWith(beginning))
-        demand(found.join('\n') === expected.join('\n'), `a listing of ${JSON.stringify(beginning)} shows ${JSON.stringify(found)} where ${JSON.stringify(expected)} should be`)
+        demand(
+          found.join('\n') === expected.join('\n'),
+          `a listing of ${JSON.stringify(beginning)} shows ${JSON.stringify(found)} where ${JSON.stringify(expected)} should be`,
+        )
       }
     },
   },

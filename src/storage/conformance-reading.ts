@@ -10,10 +10,23 @@ export const readingCases: readonly ConformanceCase[] = [
     async run(storage, { prefix }) {
       const bytes = noise(200_000)
       await storage.put(`${prefix}object`, bytes)
-      const ranges: readonly [number, number | undefined][] = [[0, 1], [0, 200_000], [1, undefined], [65_535, 70_001], [199_999, 1], [199_999, undefined], [100, 0], [200_000, 0], [200_000, undefined]]
+      const ranges: readonly [number, number | undefined][] = [
+        [0, 1],
+        [0, 200_000],
+        [1, undefined],
+        [65_535, 70_001],
+        [199_999, 1],
+        [199_999, undefined],
+        [100, 0],
+        [200_000, 0],
+        [200_000, undefined],
+      ]
       for (const [offset, length] of ranges) {
         const found = await readAll(storage, `${prefix}object`, { offset, ...(length === undefined ? {} : { length }) })
-        demand(found.equals(bytes.subarray(offset, length === undefined ? undefined : offset + length)), `reading ${length ?? 'all'} bytes from ${offset} gave ${found.length} bytes or other ones`)
+        demand(
+          found.equals(bytes.subarray(offset, length === undefined ? undefined : offset + length)),
+          `reading ${length ?? 'all'} bytes from ${offset} gave ${found.length} bytes or other ones`,
+        )
       }
     },
   },
@@ -21,8 +34,15 @@ export const readingCases: readonly ConformanceCase[] = [
     name: 'refuses to read beyond the end',
     async run(storage, { prefix }) {
       await storage.put(`${prefix}object`, noise(1000))
-      for (const [offset, length] of [[0, 1001], [999, 2], [1001, 0], [5000, 10]] as const) {
-        await demandRefusal(['storage-failed'], `reading ${length} bytes from byte ${offset} of 1000`, () => readAll(storage, `${prefix}object`, { offset, length }))
+      for (const [offset, length] of [
+        [0, 1001],
+        [999, 2],
+        [1001, 0],
+        [5000, 10],
+      ] as const) {
+        await demandRefusal(['storage-failed'], `reading ${length} bytes from byte ${offset} of 1000`, () =>
+          readAll(storage, `${prefix}object`, { offset, length }),
+        )
       }
       await demandRefusal(['storage-failed'], 'reading on from byte 1001 of 1000', () => readAll(storage, `${prefix}object`, { offset: 1001 }))
     },
@@ -50,10 +70,16 @@ export const readingCases: readonly ConformanceCase[] = [
       const seen = [stored, stat, listed[0], read[0]]
       demand(listed.length === 1 && read.length === 1, 'one object was stored, and another number was listed or opened')
       for (const object of seen) {
-        demand(object !== undefined && object.key === stored.key && object.sizeBytes === 1234, 'put, stat, list and read differ about the name or size of an object')
+        demand(
+          object !== undefined && object.key === stored.key && object.sizeBytes === 1234,
+          'put, stat, list and read differ about the name or size of an object',
+        )
         demand(object.version === stored.version, 'put, stat, list and read differ about the version of an object')
         // HTTP dates have seconds only.
-        demand(Math.abs(object.modifiedAt.epochMilliseconds - stored.modifiedAt.epochMilliseconds) <= 1000, 'put, stat, list and read differ about the time of an object')
+        demand(
+          Math.abs(object.modifiedAt.epochMilliseconds - stored.modifiedAt.epochMilliseconds) <= 1000,
+          'put, stat, list and read differ about the time of an object',
+        )
       }
     },
   },
@@ -93,7 +119,9 @@ export const readingCases: readonly ConformanceCase[] = [
       const found = await readAll(storage, `${prefix}object`, { offset: 50, ifVersion: first.version })
       demand(found.length === 50, 'reading on in the same version gave another number of bytes')
       await storage.put(`${prefix}object`, noise(100))
-      await demandRefusal(['storage-failed'], 'reading on in a version that is gone', () => readAll(storage, `${prefix}object`, { offset: 50, ifVersion: first.version }))
+      await demandRefusal(['storage-failed'], 'reading on in a version that is gone', () =>
+        readAll(storage, `${prefix}object`, { offset: 50, ifVersion: first.version }),
+      )
     },
   },
   {
@@ -126,7 +154,10 @@ export const readingCases: readonly ConformanceCase[] = [
       await storage.put(`${prefix}2026/first`, first)
       await storage.put(`${prefix}2026/second`, second)
       demand((await storage.readAlias(`${prefix}latest`)) === undefined, 'there is an alias that nobody made')
-      for (const [name, bytes] of [['first', first], ['second', second]] as const) {
+      for (const [name, bytes] of [
+        ['first', first],
+        ['second', second],
+      ] as const) {
         await storage.setAlias(`${prefix}latest`, `${prefix}2026/${name}`)
         demand((await storage.readAlias(`${prefix}latest`)) === `${prefix}2026/${name}`, 'an alias points at something else than it was given')
         await demandBytes(storage, `${prefix}latest`, bytes, 'reading through an alias')

@@ -11,7 +11,10 @@ export const writingCases: readonly ConformanceCase[] = [
       for (const size of [0, 1, 65_537]) {
         const bytes = noise(size)
         const stored = await storage.put(`${prefix}object-${size}`, bytes)
-        demand(stored.key === `${prefix}object-${size}` && stored.sizeBytes === size, `put reports ${stored.sizeBytes} bytes under "${stored.key}" after storing ${size}`)
+        demand(
+          stored.key === `${prefix}object-${size}` && stored.sizeBytes === size,
+          `put reports ${stored.sizeBytes} bytes under "${stored.key}" after storing ${size}`,
+        )
         await demandBytes(storage, stored.key, bytes, `reading back ${size} bytes`)
       }
     },
@@ -45,7 +48,9 @@ export const writingCases: readonly ConformanceCase[] = [
       const bytes = noise(100)
       await storage.put(`${prefix}object`, bytes, { ifAbsent: true })
       await demandRefusal(['object-exists'], 'creating what exists', () => storage.put(`${prefix}object`, noise(100), { ifAbsent: true }))
-      await demandRefusal(['object-exists'], 'creating what exists, as a long stream', () => storage.put(`${prefix}object`, unevenly(noise(bigBytes)), { ifAbsent: true }))
+      await demandRefusal(['object-exists'], 'creating what exists, as a long stream', () =>
+        storage.put(`${prefix}object`, unevenly(noise(bigBytes)), { ifAbsent: true }),
+      )
       await demandBytes(storage, `${prefix}object`, bytes, 'reading what must not have been overwritten')
     },
   },
@@ -111,7 +116,9 @@ export const writingCases: readonly ConformanceCase[] = [
     async run(storage, { prefix, bigBytes }) {
       for (const size of [100, bigBytes]) {
         for (const promised of [size - 1, size + 1]) {
-          await demandRefusal(['storage-failed'], `a source of ${size} bytes that promised ${promised}`, () => storage.put(`${prefix}object`, unevenly(noise(size)), { sizeBytes: promised }))
+          await demandRefusal(['storage-failed'], `a source of ${size} bytes that promised ${promised}`, () =>
+            storage.put(`${prefix}object`, unevenly(noise(size)), { sizeBytes: promised }),
+          )
         }
       }
       await demandOnly(storage, prefix, [])
@@ -161,7 +168,10 @@ export const writingCases: readonly ConformanceCase[] = [
 ]
 
 /** Looks at the storage after half of the bytes went in: neither the key nor anything else may have appeared. */
-async function* lookingWhile(storage: Storage, upload: { prefix: string; key: string; bytes: Uint8Array; old: Uint8Array | undefined }): AsyncGenerator<Uint8Array> {
+async function* lookingWhile(
+  storage: Storage,
+  upload: { prefix: string; key: string; bytes: Uint8Array; old: Uint8Array | undefined },
+): AsyncGenerator<Uint8Array> {
   const { prefix, key, bytes, old } = upload
   const before = await listKeys(storage, prefix)
   yield* unevenly(bytes.subarray(0, bytes.length >> 1))

@@ -24,7 +24,8 @@ export const defaultDeadlineLimits: DeadlineLimits = { callMs: 120_000, stallMs:
  * that of the object.
  */
 export function withDeadlines(inner: Storage, limits: DeadlineLimits, clock: Pick<Clock, 'monotonicMs' | 'sleep'>): Storage {
-  const bounded = <T>(action: string, call: CallOptions, run: (call: CallOptions) => Promise<T>): Promise<T> => within(clock, { action: `${action} in ${inner.location}`, ms: limits.callMs }, call, run)
+  const bounded = <T>(action: string, call: CallOptions, run: (call: CallOptions) => Promise<T>): Promise<T> =>
+    within(clock, { action: `${action} in ${inner.location}`, ms: limits.callMs }, call, run)
   const storage: Storage = {
     kind: inner.kind,
     location: inner.location,
@@ -75,7 +76,12 @@ export function withDeadlines(inner: Storage, limits: DeadlineLimits, clock: Pic
 }
 
 /** Runs a call; when it takes longer than `ms`, aborts it and fails without waiting for it. */
-async function within<T>(clock: Pick<Clock, 'sleep'>, limit: { action: string; ms: number }, call: CallOptions, run: (call: CallOptions) => Promise<T>): Promise<T> {
+async function within<T>(
+  clock: Pick<Clock, 'sleep'>,
+  limit: { action: string; ms: number },
+  call: CallOptions,
+  run: (call: CallOptions) => Promise<T>,
+): Promise<T> {
   const late = new AbortController()
   const done = new AbortController()
   const signal = call.signal === undefined ? late.signal : AbortSignal.any([call.signal, late.signal])

@@ -27,7 +27,16 @@ describe('endpoints', () => {
     expect(isForbiddenAddress(address)).toBe(false)
   })
 
-  it.each(['http://169.254.169.254/', 'http://2852039166', 'http://0xa9fea9fe', 'http://[::ffff:169.254.169.254]:9000', 'ftp://host', 'host:9000', 'https://host/?x=1', 'nonsense'])('refuses %s', (endpoint) => {
+  it.each([
+    'http://169.254.169.254/',
+    'http://2852039166',
+    'http://0xa9fea9fe',
+    'http://[::ffff:169.254.169.254]:9000',
+    'ftp://host',
+    'host:9000',
+    'https://host/?x=1',
+    'nonsense',
+  ])('refuses %s', (endpoint) => {
     expect(() => checkEndpoint(endpoint)).toThrow(expect.objectContaining({ code: 'config-invalid' }))
   })
 

@@ -34,7 +34,8 @@ function embeddedIpv4(address: string): string | undefined {
   const words = expand(new URL(`http://[${bare}]/`).hostname.slice(1, -1))
   if (words.join(':') === '0:0:0:0:0:0:0:1') return undefined
   const head = words.slice(0, 6).join(':')
-  const pair = head === '0:0:0:0:0:ffff' || head === '0:0:0:0:0:0' || head === '64:ff9b:0:0:0:0' ? words.slice(6) : words[0] === '2002' ? words.slice(1, 3) : undefined
+  const pair =
+    head === '0:0:0:0:0:ffff' || head === '0:0:0:0:0:0' || head === '64:ff9b:0:0:0:0' ? words.slice(6) : words[0] === '2002' ? words.slice(1, 3) : undefined
   if (pair === undefined) return undefined
   return pair.flatMap((word) => [Number.parseInt(word, 16) >> 8, Number.parseInt(word, 16) & 255]).join('.')
 }
@@ -48,7 +49,8 @@ function expand(address: string): readonly string[] {
 
 /** Refuses (`config-invalid`) endpoints that are no plain http(s) URL or name a forbidden address. Never repeats user or password. */
 export function checkEndpoint(endpoint: string): URL {
-  const refuse = (why: string) => new Failure('config-invalid', `cannot use the S3 endpoint: ${why}`, { hints: ['the form is https://host or https://host:port'] })
+  const refuse = (why: string) =>
+    new Failure('config-invalid', `cannot use the S3 endpoint: ${why}`, { hints: ['the form is https://host or https://host:port'] })
   if (!URL.canParse(endpoint)) throw refuse('it is not a URL')
   const url = new URL(endpoint)
   if (url.protocol !== 'https:' && url.protocol !== 'http:') throw refuse(`${url.protocol} is neither http: nor https:`)

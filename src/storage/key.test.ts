@@ -3,11 +3,38 @@ import { describe, expect, it } from 'vitest'
 import { compareKeys, findTwins, isKey, keyProblem, quoted, requirePrefix } from './key.ts'
 
 describe('keys', () => {
-  it.each(['a', 'a/b', '.hidden', 'a b', '..two', 'two..', 'ä', '😀', '100%', '-rf', '%2e%2e/x', 'n'.repeat(255), `${'k/'.repeat(511)}kk`])('accepts %j', (key) => {
-    expect(keyProblem(key)).toBeUndefined()
-  })
+  it.each(['a', 'a/b', '.hidden', 'a b', '..two', 'two..', 'ä', '😀', '100%', '-rf', '%2e%2e/x', 'n'.repeat(255), `${'k/'.repeat(511)}kk`])(
+    'accepts %j',
+    (key) => {
+      expect(keyProblem(key)).toBeUndefined()
+    },
+  )
 
-  it.each(['', '/', '/a', 'a/', 'a//b', '.', '..', '../a', 'a/..', 'a/./b', 'a\0', 'a\u001b[2J', 'a\u0085', 'a\\b', 'c:/a', 'C:a', '\ud800', 'n'.repeat(256), 'ü'.repeat(128), `${'k/'.repeat(512)}k`, '.tidemark-tmp', '.tidemark-tmp/a', '.TIDEMARK-TMP/a'])('refuses %j', (key) => {
+  it.each([
+    '',
+    '/',
+    '/a',
+    'a/',
+    'a//b',
+    '.',
+    '..',
+    '../a',
+    'a/..',
+    'a/./b',
+    'a\0',
+    'a\u001b[2J',
+    'a\u0085',
+    'a\\b',
+    'c:/a',
+    'C:a',
+    '\ud800',
+    'n'.repeat(256),
+    'ü'.repeat(128),
+    `${'k/'.repeat(512)}k`,
+    '.tidemark-tmp',
+    '.tidemark-tmp/a',
+    '.TIDEMARK-TMP/a',
+  ])('refuses %j', (key) => {
     expect(keyProblem(key)).toBeDefined()
   })
 
@@ -36,15 +63,12 @@ describe('keys', () => {
     expect(() => requirePrefix(prefix)).toThrow()
   })
 
-  it.each([
-    [['a', 'b', 'a']],
-    [['readme', 'README']],
-    [['caf\u00e9', 'cafe\u0301']],
-    [['stra\u00dfe', 'STRASSE']],
-    [['\u212a', 'k']],
-  ])('finds the twins in %j', (keys) => {
-    expect(findTwins(keys)).toBeDefined()
-  })
+  it.each([[['a', 'b', 'a']], [['readme', 'README']], [['caf\u00e9', 'cafe\u0301']], [['stra\u00dfe', 'STRASSE']], [['\u212a', 'k']]])(
+    'finds the twins in %j',
+    (keys) => {
+      expect(findTwins(keys)).toBeDefined()
+    },
+  )
 
   it('finds no twins where there are none', () => {
     expect(findTwins(['a', 'b', 'a/b', 'ab'])).toBeUndefined()

@@ -8,7 +8,7 @@ const keyBytesMax = 1024
 const segmentBytesMax = 255
 
 // C0 and C1 controls, DEL, and the separators that terminals and XML treat as line ends.
-const forbiddenCharacters = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\\]/
+const forbiddenCharacters = /[\p{Cc}\u2028\u2029\\]/u
 
 /** Why `key` cannot be a key, or undefined when it can. Meant for keys from outside: manifests, listings, arguments. */
 export function keyProblem(key: string): string | undefined {

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import type { S3Settings, StorageSettings } from '../config/settings.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import { defaultDeadlineLimits, withDeadlines } from './deadline.ts'
@@ -10,6 +9,7 @@ import { defaultRetryPolicy } from './retry.ts'
 import type { RetryPolicy } from './retry.ts'
 import { retrying } from './retrying.ts'
 import { s3Storage } from './s3.ts'
+import type { S3Settings, StorageSettings } from './settings.ts'
 import type { Storage } from './storage.ts'
 import { throttled } from './throttled.ts'
 
@@ -43,9 +43,13 @@ async function openPosix(settings: Extract<StorageSettings, { kind: 'posix' }>):
 async function s3OptionsOf(settings: S3Settings, retry: RetryPolicy) {
   const { accessKeyId, secretAccessKey, sessionToken } = settings
   if ((accessKeyId === null) !== (secretAccessKey === null)) {
-    throw new Failure('config-invalid', `cannot use the bucket "${settings.bucket}": ${accessKeyId === null ? 'the access key id' : 'the secret access key'} is missing`, {
-      hints: ['set both accessKeyId and secretAccessKey, or neither to use the profile or role of this machine'],
-    })
+    throw new Failure(
+      'config-invalid',
+      `cannot use the bucket "${settings.bucket}": ${accessKeyId === null ? 'the access key id' : 'the secret access key'} is missing`,
+      {
+        hints: ['set both accessKeyId and secretAccessKey, or neither to use the profile or role of this machine'],
+      },
+    )
   }
   return {
     bucket: settings.bucket,

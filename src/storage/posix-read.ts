@@ -57,7 +57,7 @@ export async function* readFile(tree: PosixTree, place: { key: string; location:
   const end = length === undefined ? object.sizeBytes : offset + length
   if (offset > object.sizeBytes || end > object.sizeBytes) throw beyondEnd(location, key, { offset, length, sizeBytes: object.sizeBytes })
   options.opened?.(object)
-  for (let at = offset; at < end; ) {
+  for (let at = offset; at < end;) {
     signal?.throwIfAborted()
     // A fresh buffer each time: the consumer may keep chunks.
     const buffer = Buffer.allocUnsafeSlow(Math.min(readChunkBytes, end - at))

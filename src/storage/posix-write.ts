@@ -98,7 +98,8 @@ async function linkNew(draft: Draft, path: string, target: { key: string; locati
 
 /** Points a relative symbolic link at another key, in one step, replacing only an earlier link. */
 export async function publishAlias(tree: PosixTree, alias: { key: string; target: string; location: string }): Promise<void> {
-  if (!(await walkTo(tree, alias.target))) throw new Failure('object-missing', `cannot point "${alias.key}" at "${alias.target}" in ${alias.location}: there is no such object`)
+  if (!(await walkTo(tree, alias.target)))
+    throw new Failure('object-missing', `cannot point "${alias.key}" at "${alias.target}" in ${alias.location}: there is no such object`)
   await makeDirectoriesFor(tree, alias.key)
   const path = pathOf(tree, alias.key)
   const present = await orAbsent(() => lstat(path))

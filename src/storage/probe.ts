@@ -56,7 +56,9 @@ async function keepsExisting(storage: Storage, key: string, call: CallOptions): 
 
 async function isWonByOne(storage: Storage, key: string, race: CallOptions & { writers: number }): Promise<boolean> {
   const { writers, ...call } = race
-  const outcomes = await Promise.allSettled(Array.from({ length: writers }, (_, index) => storage.put(key, Buffer.from(`writer ${index}`), { ...call, ifAbsent: true })))
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: writers }, (_, index) => storage.put(key, Buffer.from(`writer ${index}`), { ...call, ifAbsent: true })),
+  )
   const winners: number[] = []
   let lost = 0
   for (const [index, outcome] of outcomes.entries()) {

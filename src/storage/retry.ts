@@ -43,7 +43,8 @@ export async function retried<T>(operation: string, context: RetryContext, step:
       if (!isTransient(error) || signal?.aborted === true) throw error
       afterLostAnswer ||= isAmbiguous(error)
       const waitMs = waitBefore(number, policy)
-      if (clock.monotonicMs() - begunMs + waitMs > policy.totalMs) throw gaveUp(error, number, { seconds: Math.round((clock.monotonicMs() - begunMs) / 1000), afterLostAnswer })
+      if (clock.monotonicMs() - begunMs + waitMs > policy.totalMs)
+        throw gaveUp(error, number, { seconds: Math.round((clock.monotonicMs() - begunMs) / 1000), afterLostAnswer })
       emit({ type: 'retry', operation, attempt: number, waitMs, reason: error.message })
       await clock.sleep(waitMs, signal)
     }

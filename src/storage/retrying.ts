@@ -52,7 +52,7 @@ async function* readOn(inner: Storage, task: { key: string; options: ReadOptions
   const { key, options, context } = task
   let done = 0
   let opened: StoredObject | undefined
-  for (let ended = false; !ended; ) {
+  for (let ended = false; !ended;) {
     // Every attempt that brings bytes begins a new count: only standing still uses up the time.
     const doneBefore = done
     const source = await retried(`read "${key}"`, context, async () => {
@@ -90,7 +90,7 @@ async function* readOn(inner: Storage, task: { key: string; options: ReadOptions
 async function* listOn(inner: Storage, task: { prefix: string; call: CallOptions; context: RetryContext }): AsyncGenerator<StoredObject> {
   const { prefix, call, context } = task
   let last: string | undefined
-  for (let ended = false; !ended; ) {
+  for (let ended = false; !ended;) {
     const lastBefore = last
     const source = await retried(`list "${prefix}"`, context, async () => {
       const iterator = inner.list(prefix, call)[Symbol.asyncIterator]()

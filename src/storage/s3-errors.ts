@@ -13,25 +13,57 @@ interface Meaning {
 const meanings: Readonly<Record<string, Meaning>> = {
   NoSuchBucket: { code: 'storage-failed', why: 'there is no such bucket', hint: 'check the name of the bucket and the endpoint, or create the bucket' },
   InvalidBucketName: { code: 'storage-failed', why: 'that is no name of a bucket', hint: 'check the name of the bucket' },
-  AccessDenied: { code: 'storage-denied', why: 'access denied', hint: 'check the policy of the user and of the bucket: GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListMultipartUploadParts on the objects; ListBucket, ListBucketMultipartUploads on the bucket' },
-  Forbidden: { code: 'storage-denied', why: 'access denied', hint: 'the credentials are wrong or lack the right; without ListBucket S3 also answers so when an object is missing' },
+  AccessDenied: {
+    code: 'storage-denied',
+    why: 'access denied',
+    hint: 'check the policy of the user and of the bucket: GetObject, PutObject, DeleteObject, AbortMultipartUpload, ListMultipartUploadParts on the objects; ListBucket, ListBucketMultipartUploads on the bucket',
+  },
+  Forbidden: {
+    code: 'storage-denied',
+    why: 'access denied',
+    hint: 'the credentials are wrong or lack the right; without ListBucket S3 also answers so when an object is missing',
+  },
   AllAccessDisabled: { code: 'storage-denied', why: 'all access to the bucket is disabled' },
   AccountProblem: { code: 'storage-denied', why: 'the provider has blocked the account' },
-  InvalidAccessKeyId: { code: 'storage-denied', why: 'the store does not know this access key', hint: 'check the access key id, and that it belongs to this endpoint' },
-  SignatureDoesNotMatch: { code: 'storage-denied', why: 'the secret access key is wrong (or a proxy changes requests)', hint: 'check the secret access key; copy it again without spaces or line ends' },
+  InvalidAccessKeyId: {
+    code: 'storage-denied',
+    why: 'the store does not know this access key',
+    hint: 'check the access key id, and that it belongs to this endpoint',
+  },
+  SignatureDoesNotMatch: {
+    code: 'storage-denied',
+    why: 'the secret access key is wrong (or a proxy changes requests)',
+    hint: 'check the secret access key; copy it again without spaces or line ends',
+  },
   ExpiredToken: { code: 'storage-denied', why: 'the session token has expired', hint: 'renew the credentials (for a profile: aws sso login)' },
   TokenRefreshRequired: { code: 'storage-denied', why: 'the session token must be renewed', hint: 'renew the credentials' },
   InvalidToken: { code: 'storage-denied', why: 'the session token is wrong', hint: 'an AWS_SESSION_TOKEN of other credentials may be left in the environment' },
-  RequestTimeTooSkewed: { code: 'storage-denied', why: "this machine's clock differs from the store's by more than 15 minutes", hint: 'set the clock (timedatectl, chronyc tracking)' },
-  RequestExpired: { code: 'storage-denied', why: "this machine's clock differs too much from the store's", hint: 'set the clock (timedatectl, chronyc tracking)' },
-  CredentialsProviderError: { code: 'storage-denied', why: 'there are no credentials', hint: 'set accessKeyId and secretAccessKey, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or run where the machine has a role' },
+  RequestTimeTooSkewed: {
+    code: 'storage-denied',
+    why: "this machine's clock differs from the store's by more than 15 minutes",
+    hint: 'set the clock (timedatectl, chronyc tracking)',
+  },
+  RequestExpired: {
+    code: 'storage-denied',
+    why: "this machine's clock differs too much from the store's",
+    hint: 'set the clock (timedatectl, chronyc tracking)',
+  },
+  CredentialsProviderError: {
+    code: 'storage-denied',
+    why: 'there are no credentials',
+    hint: 'set accessKeyId and secretAccessKey, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, or run where the machine has a role',
+  },
   PermanentRedirect: { code: 'storage-failed', why: 'the bucket is in another region', hint: 'set region: to the region of the bucket' },
   AuthorizationHeaderMalformed: { code: 'storage-failed', why: 'the request was signed for the wrong region', hint: 'set region: to the region of the bucket' },
   IllegalLocationConstraintException: { code: 'storage-failed', why: 'the bucket is in another region', hint: 'set region: to the region of the bucket' },
   EntityTooLarge: { code: 'storage-full', why: 'the object is larger than the store allows' },
   QuotaExceeded: { code: 'storage-full', why: 'the quota is used up', hint: 'raise the quota or free space' },
   XMinioStorageFull: { code: 'storage-full', why: 'no space is left', hint: 'add space to the store' },
-  InvalidObjectState: { code: 'storage-failed', why: 'the object is archived (Glacier) and must be restored first', hint: 'restore the object in the provider’s console, and use a storage class that can be read at once' },
+  InvalidObjectState: {
+    code: 'storage-failed',
+    why: 'the object is archived (Glacier) and must be restored first',
+    hint: 'restore the object in the provider’s console, and use a storage class that can be read at once',
+  },
   KeyTooLongError: { code: 'storage-failed', why: 'the name is too long' },
   InvalidRange: { code: 'storage-failed', why: 'the object is shorter than that' },
   MethodNotAllowed: { code: 'storage-failed', why: 'the store does not allow this method' },
@@ -61,7 +93,11 @@ const networkMeanings: Readonly<Record<string, Meaning>> = {
   ERR_STREAM_PREMATURE_CLOSE: { code: 'storage-failed', why: 'the connection ended too early', transient: true },
   EPROTO: { code: 'storage-failed', why: 'the endpoint does not speak TLS there', hint: 'http:// or https://? check the endpoint' },
   CERT_HAS_EXPIRED: { code: 'storage-failed', why: 'the certificate of the endpoint has expired' },
-  ERR_TLS_CERT_ALTNAME_INVALID: { code: 'storage-failed', why: 'the certificate of the endpoint is for another name', hint: 'with private endpoints try forcePathStyle: true' },
+  ERR_TLS_CERT_ALTNAME_INVALID: {
+    code: 'storage-failed',
+    why: 'the certificate of the endpoint is for another name',
+    hint: 'with private endpoints try forcePathStyle: true',
+  },
   DEPTH_ZERO_SELF_SIGNED_CERT: { code: 'storage-failed', why: 'the certificate of the endpoint is signed by itself', hint: 'name its CA bundle: caFile' },
   SELF_SIGNED_CERT_IN_CHAIN: { code: 'storage-failed', why: 'the certificate of the endpoint is of a private CA', hint: 'name its CA bundle: caFile' },
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: { code: 'storage-failed', why: 'the certificate of the endpoint cannot be verified', hint: 'name the CA bundle: caFile' },
@@ -102,18 +138,33 @@ export function factsOf(error: unknown): S3ErrorFacts {
 
 /** One line without control characters: servers choose these words, and they end up in logs. */
 function plain(text: string): string {
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+/g, ' ').slice(0, 300)
+  return text.replaceAll(/[\p{Cc}\u2028-\u202e\u2066-\u2069]+/gu, ' ').slice(0, 300)
 }
 
 /** Refusals after which a write has surely not happened; after any other transient error it may have. */
-const neverReached = new Set(['ECONNREFUSED', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'SlowDown', 'Throttling', 'BadDigest', 'XAmzContentSHA256Mismatch', 'XAmzContentChecksumMismatch', 'IncompleteBody', 'ConditionalRequestConflict', 'OperationAborted'])
+const neverReached = new Set([
+  'ECONNREFUSED',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'SlowDown',
+  'Throttling',
+  'BadDigest',
+  'XAmzContentSHA256Mismatch',
+  'XAmzContentChecksumMismatch',
+  'IncompleteBody',
+  'ConditionalRequestConflict',
+  'OperationAborted',
+])
 
 /** An SDK or network error as a Failure that begins `cannot <action>`; aborts and Failures pass unchanged. */
 export function s3Failure(action: string, error: unknown, options: { location: string; key?: string } = { location: '' }): unknown {
   if (error instanceof Failure || (error instanceof Error && error.name === 'AbortError')) return error
   const facts = factsOf(error)
-  if (options.key !== undefined && (facts.name === 'NoSuchKey' || (facts.status === 404 && facts.name === 'NotFound'))) return objectMissing(options.location, options.key)
-  if (/region is missing/i.test(facts.message)) return new Failure('config-invalid', `cannot ${action}: no region is set`, { hints: ['set region: or AWS_REGION'] })
+  if (options.key !== undefined && (facts.name === 'NoSuchKey' || (facts.status === 404 && facts.name === 'NotFound')))
+    return objectMissing(options.location, options.key)
+  if (/region is missing/i.test(facts.message))
+    return new Failure('config-invalid', `cannot ${action}: no region is set`, { hints: ['set region: or AWS_REGION'] })
   if (!isOfTheStore(error, facts)) return error
   const meaning = meaningOf(facts)
   const hints = [...(facts.region === undefined ? [] : [`the store names the region ${facts.region}`]), ...(meaning.hint === undefined ? [] : [meaning.hint])]
@@ -135,12 +186,16 @@ function meaningOf(facts: S3ErrorFacts): Meaning {
   const known = own(meanings, facts.name)
   if (known !== undefined) return known
   const { status } = facts
-  if (status === 301 || status === 307) return { code: 'storage-failed', why: 'the store redirects to another region or endpoint', hint: 'set region: and endpoint: to those of the bucket' }
-  if (status === 401 || status === 403) return { code: 'storage-denied', why: `access denied: ${facts.message}`, hint: 'check the credentials and the policy of the bucket' }
+  if (status === 301 || status === 307)
+    return { code: 'storage-failed', why: 'the store redirects to another region or endpoint', hint: 'set region: and endpoint: to those of the bucket' }
+  if (status === 401 || status === 403)
+    return { code: 'storage-denied', why: `access denied: ${facts.message}`, hint: 'check the credentials and the policy of the bucket' }
   if (status === 507) return { code: 'storage-full', why: 'no space is left' }
-  if (status === 429 || status === 408 || (status !== undefined && status >= 500 && status !== 501)) return { code: 'storage-failed', why: `the store answered ${facts.message}`, transient: true }
+  if (status === 429 || status === 408 || (status !== undefined && status >= 500 && status !== 501))
+    return { code: 'storage-failed', why: `the store answered ${facts.message}`, transient: true }
   if (facts.name === 'TimeoutError' || brokenConnection.test(facts.message)) return { code: 'storage-failed', why: 'the connection broke', transient: true }
-  if (notS3.test(facts.message)) return { code: 'storage-failed', why: 'the endpoint answered something that is not S3', hint: 'check the endpoint: is a proxy or a web page in between?' }
+  if (notS3.test(facts.message))
+    return { code: 'storage-failed', why: 'the endpoint answered something that is not S3', hint: 'check the endpoint: is a proxy or a web page in between?' }
   return { code: 'storage-failed', why: facts.message }
 }
 
@@ -180,7 +235,10 @@ export function isConditionalConflict(error: unknown): boolean {
 export function mayDislikeChecksums(error: unknown): boolean {
   const { name, status } = factsOf(error)
   if (status === 411 || status === 501) return true
-  return status === 400 && ['InvalidRequest', 'InvalidArgument', 'NotImplemented', 'MalformedXML', 'UnsupportedArgument', 'InvalidDigest', 'BadRequest'].includes(name)
+  return (
+    status === 400 &&
+    ['InvalidRequest', 'InvalidArgument', 'NotImplemented', 'MalformedXML', 'UnsupportedArgument', 'InvalidDigest', 'BadRequest'].includes(name)
+  )
 }
 
 export function isExpiredCredential(error: unknown): boolean {

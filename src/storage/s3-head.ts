@@ -15,7 +15,9 @@ export async function headObject(session: S3Session, key: string, signal: AbortS
       if (![400, 403, 301].includes(factsOf(error).status ?? 0)) throw error
       await askWhy(session, place, signal)
       return await head().catch((again: unknown) => {
-        throw factsOf(again).status === 400 ? new Failure('storage-failed', `the store refuses to tell the facts of "${key}" and sends its bytes`, { details: { transient: true } }) : again
+        throw factsOf(again).status === 400
+          ? new Failure('storage-failed', `the store refuses to tell the facts of "${key}" and sends its bytes`, { details: { transient: true } })
+          : again
       })
     }
   } catch (error) {

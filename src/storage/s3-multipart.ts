@@ -64,14 +64,23 @@ async function beginUpload(write: S3Write): Promise<Upload> {
         const { name } = factsOf(error)
         if (name === 'NoSuchUpload') return
         // Must not hide why the upload failed; the sweep of stale uploads ends it later.
-        session.environment.emit({ type: 'warning', code: 'upload-left', message: `an unfinished upload of "${key}" stays in ${session.location} until it is swept (${name})` })
+        session.environment.emit({
+          type: 'warning',
+          code: 'upload-left',
+          message: `an unfinished upload of "${key}" stays in ${session.location} until it is swept (${name})`,
+        })
       }
     },
   }
   return upload
 }
 
-async function sendParts(write: S3Write, upload: Upload, begun: readonly Uint8Array[], rest: AsyncGenerator<Uint8Array>): Promise<{ parts: CompletedPart[]; sizeBytes: number }> {
+async function sendParts(
+  write: S3Write,
+  upload: Upload,
+  begun: readonly Uint8Array[],
+  rest: AsyncGenerator<Uint8Array>,
+): Promise<{ parts: CompletedPart[]; sizeBytes: number }> {
   const parts: CompletedPart[] = []
   const underWay = new Set<Promise<void>>()
   const stop = new AbortController()
@@ -168,7 +177,10 @@ async function complete(write: S3Write, upload: Upload, parts: readonly Complete
     try {
       const answer = await send(options.ifAbsent === true && session.learned.conditionalComplete)
       // The SDK looks for an error in the body's last bytes only; an answer without an ETag is no success either.
-      if (answer.ETag === undefined) throw new Failure('storage-failed', `cannot ${write.action}: the store did not say that the upload is complete`, { details: { transient: true, ambiguous: true } })
+      if (answer.ETag === undefined)
+        throw new Failure('storage-failed', `cannot ${write.action}: the store did not say that the upload is complete`, {
+          details: { transient: true, ambiguous: true },
+        })
       return bareETag(answer.ETag)
     } catch (error) {
       if (options.ifAbsent === true && session.learned.conditionalComplete && isNotImplemented(error)) {
@@ -177,7 +189,8 @@ async function complete(write: S3Write, upload: Upload, parts: readonly Complete
       }
       if (attempt.afterLostAnswer && (isPreconditionFailed(error) || factsOf(error).name === 'NoSuchUpload') && (await isOurs(write))) return undefined
       if (options.ifAbsent === true && isPreconditionFailed(error)) throw objectExists(session.location, key)
-      if (options.ifAbsent === true && isConditionalConflict(error) && (await headObject(session, key, options.signal)) !== undefined) throw objectExists(session.location, key)
+      if (options.ifAbsent === true && isConditionalConflict(error) && (await headObject(session, key, options.signal)) !== undefined)
+        throw objectExists(session.location, key)
       throw s3Failure(write.action, error, { location: session.location })
     }
   })

@@ -21,14 +21,15 @@ export async function* partsOf(chunks: AsyncIterable<Uint8Array>, sizeOf: (numbe
   let pending: Uint8Array[] = []
   let pendingBytes = 0
   for await (const chunk of chunks) {
-    for (let at = 0; at < chunk.length; ) {
+    for (let at = 0; at < chunk.length;) {
       const wanted = sizeOf(number) - pendingBytes
       const piece = chunk.subarray(at, at + wanted)
       pending.push(piece)
       pendingBytes += piece.length
       at += piece.length
       if (piece.length < wanted) continue
-      if (number > partsMax) throw new Failure('storage-full', `cannot store more than ${partsMax} parts`, { hints: ['raise multipartBytes of this repository'] })
+      if (number > partsMax)
+        throw new Failure('storage-full', `cannot store more than ${partsMax} parts`, { hints: ['raise multipartBytes of this repository'] })
       yield joined(pending, pendingBytes)
       number += 1
       pending = []

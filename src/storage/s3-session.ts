@@ -128,7 +128,8 @@ export function openS3Session(options: S3Options, environment: S3Environment): S
         const { name } = factsOf(error)
         if (name === 'RequestTimeTooSkewed') {
           // The SDK has just learned the store's time and signs by it from now on.
-          if (!warnedOfSkew) emit({ type: 'warning', code: 'clock-skew', message: `the clock of this machine differs from that of ${session.location} by more than 15 minutes` })
+          if (!warnedOfSkew)
+            emit({ type: 'warning', code: 'clock-skew', message: `the clock of this machine differs from that of ${session.location} by more than 15 minutes` })
           warnedOfSkew = true
           return once(request, run)
         }

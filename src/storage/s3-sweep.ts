@@ -23,7 +23,8 @@ export async function sweepUploads(session: S3Session, olderThanMs: number, call
         if (await abortUpload(session, { key: upload.Key, id: upload.UploadId }, call)) removed += 1
       }
       if (page.IsTruncated !== true) return removed
-      if (page.NextKeyMarker === undefined || page.NextUploadIdMarker === undefined) throw new Failure('storage-failed', `cannot ${action}: the store says that there is more and not how to go on`)
+      if (page.NextKeyMarker === undefined || page.NextUploadIdMarker === undefined)
+        throw new Failure('storage-failed', `cannot ${action}: the store says that there is more and not how to go on`)
       marker = { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker }
     }
   } catch (error) {

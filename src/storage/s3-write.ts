@@ -56,7 +56,9 @@ export async function sendConfirmed(
   const sent = crc32Base64(bytes)
   const answer = await withoutChecksumsIfRefused(write, (checksums) => send(checksums ? { ChecksumCRC32: sent } : {}))
   if (answer.ChecksumCRC32 !== undefined && answer.ChecksumCRC32 !== sent) {
-    throw new Failure('storage-failed', `cannot ${write.action}: the store confirms a checksum of other bytes`, { details: { transient: true, ambiguous: true } })
+    throw new Failure('storage-failed', `cannot ${write.action}: the store confirms a checksum of other bytes`, {
+      details: { transient: true, ambiguous: true },
+    })
   }
   if (answer.ChecksumCRC32 === undefined && !learned.checksums) noteWeakETag(write, bytes, answer.ETag)
   return bareETag(answer.ETag)
@@ -66,7 +68,10 @@ export async function sendConfirmed(
 function noteWeakETag(write: S3Write, bytes: Uint8Array, etag: string | undefined): void {
   const bare = bareETag(etag)
   if (bare === undefined || !/^[0-9a-f]{32}$/i.test(bare) || bare.toLowerCase() === createHash('md5').update(bytes).digest('hex')) return
-  write.session.environment.emit({ type: 'note', message: `${write.session.location} confirms neither CRC32 nor MD5 of what is sent: only lengths are checked while storing` })
+  write.session.environment.emit({
+    type: 'note',
+    message: `${write.session.location} confirms neither CRC32 nor MD5 of what is sent: only lengths are checked while storing`,
+  })
 }
 
 /** Runs a request with checksum headers, and once more without them when the store seems not to know them. */
@@ -116,10 +121,14 @@ export function failureOf(write: S3Write, error: unknown): unknown {
 }
 
 export function conditionUnknown(write: S3Write, error: unknown): Failure {
-  return new Failure('storage-unsafe', `cannot create "${write.key}" in ${write.session.location} only if it is absent: the store does not know If-None-Match`, {
-    cause: new Error(s3Cause(error)),
-    hints: ['use a store with conditional writes (Amazon S3, Ceph, MinIO, Cloudflare R2) or a local path'],
-  })
+  return new Failure(
+    'storage-unsafe',
+    `cannot create "${write.key}" in ${write.session.location} only if it is absent: the store does not know If-None-Match`,
+    {
+      cause: new Error(s3Cause(error)),
+      hints: ['use a store with conditional writes (Amazon S3, Ceph, MinIO, Cloudflare R2) or a local path'],
+    },
+  )
 }
 
 function s3Cause(error: unknown): string {

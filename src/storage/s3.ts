@@ -1,7 +1,7 @@
 import { Failure, isFailure } from '../kernel/failure.ts'
 import { objectMissing } from './errors.ts'
 import { requireKey, requirePrefix } from './key.ts'
-import { factsOf, isNotImplemented, s3Failure } from './s3-errors.ts'
+import { factsOf, isNotImplemented, isPreconditionFailed, s3Failure } from './s3-errors.ts'
 import { headObject } from './s3-head.ts'
 import { putObject } from './s3-put.ts'
 import { listObjects, readObject, statObject } from './s3-read.ts'
@@ -91,13 +91,16 @@ async function copyObject(session: S3Session, keys: { from: string; to: string }
   if (source.sizeBytes <= copyBytesMax && session.learned.serverCopy && (await copyByStore(session, keys, { ...call, source }))) {
     const copied = await statObject(session, to, call)
     if (copied?.sizeBytes === source.sizeBytes) return copied
-    throw new Failure('storage-failed', `cannot copy "${from}" to "${to}" in ${session.location}: the store said it was done, and ${copied === undefined ? 'there is no copy' : 'the copy has another length'}`)
+    throw new Failure(
+      'storage-failed',
+      `cannot copy "${from}" to "${to}" in ${session.location}: the store said it was done, and ${copied === undefined ? 'there is no copy' : 'the copy has another length'}`,
+    )
   }
   const body = () => readObject(session, from, { ...call, ifVersion: source.version })
   return putObject(session, to, body, { ...call, sizeBytes: source.sizeBytes })
 }
 
-/** False when the store cannot copy by itself. */
+/** False when the store cannot copy it by itself. */
 async function copyByStore(session: S3Session, keys: { from: string; to: string }, call: CallOptions & { source: StoredObject }): Promise<boolean> {
   const { bucket, storageClass } = session.options
   try {
@@ -113,13 +116,19 @@ async function copyByStore(session: S3Session, keys: { from: string; to: string 
         options,
       ),
     )
-    if (answer.CopyObjectResult?.ETag === undefined) throw new Failure('storage-failed', `cannot copy "${keys.from}" in ${session.location}: the store did not say that the copy is complete`, { details: { transient: true } })
+    if (answer.CopyObjectResult?.ETag === undefined)
+      throw new Failure('storage-failed', `cannot copy "${keys.from}" in ${session.location}: the store did not say that the copy is complete`, {
+        details: { transient: true },
+      })
     return true
   } catch (error) {
     if (isNotImplemented(error)) {
       session.learned.serverCopy = false
       return false
     }
+    // Replaced meanwhile, or a store that does not know its own ETag again (Swift, for objects that came in parts):
+    // reading it ourselves tells which.
+    if (isPreconditionFailed(error)) return false
     const failure = s3Failure(`copy "${keys.from}" to "${keys.to}" in ${session.location}`, error, { location: session.location })
     if (factsOf(error).status === 404 && (await headObject(session, keys.from, call.signal)) === undefined) throw objectMissing(session.location, keys.from)
     throw failure

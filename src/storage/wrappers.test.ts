@@ -48,7 +48,9 @@ describe('retrying', () => {
   it('gives up within its time and says so', async () => {
     const clock = sleepyClock()
     const fail = () => Promise.reject(new Failure('storage-failed', 'no', { details: { transient: true } }))
-    await expect(retried('op', { clock, emit: () => undefined, policy: defaultRetryPolicy }, fail)).rejects.toMatchObject({ message: expect.stringMatching(/^no; gave up after \d+ attempts in \d+ s$/) })
+    await expect(retried('op', { clock, emit: () => undefined, policy: defaultRetryPolicy }, fail)).rejects.toMatchObject({
+      message: expect.stringMatching(/^no; gave up after \d+ attempts in \d+ s$/),
+    })
     expect(clock.monotonicMs()).toBeLessThanOrEqual(defaultRetryPolicy.totalMs)
     expect(clock.monotonicMs()).toBeGreaterThan(defaultRetryPolicy.totalMs - defaultRetryPolicy.longestWaitMs)
   })
@@ -89,7 +91,11 @@ describe('retrying', () => {
     for (const key of ['a', 'b', 'c']) await inner.put(key, bytes)
     const reading = faultyStorage(inner, { fault: { kind: 'cut' }, at: 1, transient: true })
     expect((await readAll(patient(reading).storage, 'a')).equals(bytes)).toBe(true)
-    expect((await readAll(patient(faultyStorage(inner, { fault: { kind: 'cut' }, at: 1, transient: true })).storage, 'a', { offset: 7, length: 900 })).equals(bytes.subarray(7, 907))).toBe(true)
+    expect(
+      (await readAll(patient(faultyStorage(inner, { fault: { kind: 'cut' }, at: 1, transient: true })).storage, 'a', { offset: 7, length: 900 })).equals(
+        bytes.subarray(7, 907),
+      ),
+    ).toBe(true)
     expect(await listKeys(patient(faultyStorage(inner, { fault: { kind: 'cut' }, at: 1, transient: true })).storage, '')).toEqual(['a', 'b', 'c'])
   })
 
@@ -109,9 +115,7 @@ describe('deadlines', () => {
     return withDeadlines({ ...memoryStorage({ clock: systemClock }), ...parts }, limits, systemClock)
   }
 
-  async function* neverYields(): AsyncGenerator<never> {
-    await never()
-  }
+  const neverYields = () => ({ [Symbol.asyncIterator]: () => ({ next: never }) })
 
   it.each([
     ['stat', (storage: Storage) => storage.stat('key')],

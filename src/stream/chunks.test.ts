@@ -116,14 +116,19 @@ describe('fromReadable', () => {
 describe('chunks', () => {
   it('are cut into equal blocks with nothing lost, doubled or empty', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.nat({ max: 2000 }), fc.integer({ min: 1, max: 300 }), fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1 }), async (size, block, sizes) => {
-        const bytes = sampleBytes(size)
-        const cut: Uint8Array[] = []
-        for await (const piece of blocks(chunked(bytes, ...sizes), block)) cut.push(piece)
-        expect(Buffer.concat(cut).equals(bytes)).toBe(true)
-        expect(cut.slice(0, -1).every((piece) => piece.length === block)).toBe(true)
-        expect(cut.length).toBe(Math.ceil(size / block))
-      }),
+      fc.asyncProperty(
+        fc.nat({ max: 2000 }),
+        fc.integer({ min: 1, max: 300 }),
+        fc.array(fc.integer({ min: 1, max: 500 }), { minLength: 1 }),
+        async (size, block, sizes) => {
+          const bytes = sampleBytes(size)
+          const cut: Uint8Array[] = []
+          for await (const piece of blocks(chunked(bytes, ...sizes), block)) cut.push(piece)
+          expect(Buffer.concat(cut).equals(bytes)).toBe(true)
+          expect(cut.slice(0, -1).every((piece) => piece.length === block)).toBe(true)
+          expect(cut.length).toBe(Math.ceil(size / block))
+        },
+      ),
     )
   })
 

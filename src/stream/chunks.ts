@@ -17,7 +17,7 @@ export async function* blocks(
   let block: Uint8Array | undefined
   let filled = 0
   for await (const chunk of source) {
-    for (let offset = 0; offset < chunk.length; ) {
+    for (let offset = 0; offset < chunk.length;) {
       block ??= take()
       const count = Math.min(sizeBytes - filled, chunk.length - offset)
       block.set(chunk.subarray(offset, offset + count), filled)
@@ -119,7 +119,8 @@ export async function* atMost(source: AsyncIterable<Uint8Array>, maxBytes: numbe
   let sizeBytes = 0
   for await (const chunk of source) {
     sizeBytes += chunk.length
-    if (sizeBytes > maxBytes) throw new Failure('integrity', `cannot read ${what}: it has more than the ${maxBytes} bytes that it may have`, { details: { maxBytes } })
+    if (sizeBytes > maxBytes)
+      throw new Failure('integrity', `cannot read ${what}: it has more than the ${maxBytes} bytes that it may have`, { details: { maxBytes } })
     yield chunk
   }
 }

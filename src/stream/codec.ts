@@ -66,7 +66,7 @@ export async function decompressByMagic(
 ): Promise<{ readonly method: CompressionMethod; readonly content: AsyncIterable<Uint8Array> }> {
   const iterator = source[Symbol.asyncIterator]()
   const head: Uint8Array[] = []
-  for (let held = 0; held < magicBytes; ) {
+  for (let held = 0; held < magicBytes;) {
     const step = await iterator.next()
     if (step.done === true) break
     head.push(step.value)

@@ -172,7 +172,12 @@ describe('gzip files of other programs', () => {
 
   it('followed by anything but zeros are refused, also after zeros', async () => {
     for (const stored of [gzipSync(plain), await compressed(plain)]) {
-      for (const garbage of [Buffer.from('x'), Buffer.from('garbage at the end'), Buffer.from('\0\0\0\0x'), Buffer.concat([Buffer.alloc(200_000), Buffer.from('x')])]) {
+      for (const garbage of [
+        Buffer.from('x'),
+        Buffer.from('garbage at the end'),
+        Buffer.from('\0\0\0\0x'),
+        Buffer.concat([Buffer.alloc(200_000), Buffer.from('x')]),
+      ]) {
         for (const size of [10_000, stored.length]) expectInvalid(await errorOf(decompressGzip(chunked(Buffer.concat([stored, garbage]), size), unbounded)))
       }
     }

@@ -4,7 +4,7 @@ import { errorOf } from '../../test/support/streams.ts'
 import { mapInOrder, prefetch, prefetchBytes } from './prefetch.ts'
 
 /** A source that tells what happens to it. */
-function numbers(count: number, endsWith?: unknown): { source: AsyncGenerator<number, void, undefined>; seen: { given: number; closed: boolean } } {
+function numbers(count: number, endsWith?: Error): { source: AsyncGenerator<number, void, undefined>; seen: { given: number; closed: boolean } } {
   const seen = { given: 0, closed: false }
   async function* source(): AsyncGenerator<number, void, undefined> {
     try {

@@ -153,7 +153,10 @@ describe('zstd frames', () => {
   })
 
   it('stop at once when cancelled, even while the source hangs, and close the source', async () => {
-    for (const stage of [(source: AsyncIterable<Uint8Array>, signal: AbortSignal) => compressZstd(source, { ...small, signal }), (source: AsyncIterable<Uint8Array>, signal: AbortSignal) => decompressZstd(source, { ...unbounded, signal })]) {
+    for (const stage of [
+      (source: AsyncIterable<Uint8Array>, signal: AbortSignal) => compressZstd(source, { ...small, signal }),
+      (source: AsyncIterable<Uint8Array>, signal: AbortSignal) => decompressZstd(source, { ...unbounded, signal }),
+    ]) {
       const controller = new AbortController()
       async function* hanging(): AsyncGenerator<Uint8Array, void, undefined> {
         yield zstdCompressSync(sampleBytes(50_000))

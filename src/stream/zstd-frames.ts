@@ -169,7 +169,7 @@ async function nextFrameHeader(cursor: ByteCursor, place: Place): Promise<FrameH
     return undefined
   }
   cursor.skip(8)
-  for (let left = size; left > 0; ) {
+  for (let left = size; left > 0;) {
     if (!(await cursor.need(1))) throw cut(cursor.offset)
     const count = Math.min(left, cursor.available)
     cursor.skip(count)
@@ -185,9 +185,13 @@ async function frameHeader(cursor: ByteCursor): Promise<FrameHeader> {
   if (typeof header === 'string') throw damaged(`zstd: ${header}`, cursor.offset)
   if (header.needsDictionary) throw damaged('zstd: a frame needs a dictionary, which Tidemark never uses', cursor.offset)
   if (header.windowBytes > largestWindow && (header.contentBytes === null || header.contentBytes > largestWindow)) {
-    throw new Failure('integrity', `zstd: a frame needs a window of ${header.windowBytes} bytes, more than the ${largestWindow} that are safe (at byte ${cursor.offset})`, {
-      hints: ['if you made this file with zstd --long, decompress it yourself first: zstd -d --long=31 FILE'],
-    })
+    throw new Failure(
+      'integrity',
+      `zstd: a frame needs a window of ${header.windowBytes} bytes, more than the ${largestWindow} that are safe (at byte ${cursor.offset})`,
+      {
+        hints: ['if you made this file with zstd --long, decompress it yourself first: zstd -d --long=31 FILE'],
+      },
+    )
   }
   return header
 }
@@ -195,7 +199,7 @@ async function frameHeader(cursor: ByteCursor): Promise<FrameHeader> {
 /** Length of the frame at the cursor, all of which is then available; undefined when it exceeds `mostBytes`. */
 async function frameLength(cursor: ByteCursor, header: FrameHeader, mostBytes: number): Promise<number | undefined> {
   let length = header.headerBytes
-  for (let last = false; !last; ) {
+  for (let last = false; !last;) {
     if (length > mostBytes) return undefined
     if (!(await cursor.need(length + blockHeaderBytes))) throw cut(cursor.offset + cursor.available)
     const block = parseBlockHeader(cursor.peek(length + blockHeaderBytes), length)
@@ -228,7 +232,8 @@ async function* foreignFrame(cursor: ByteCursor): AsyncGenerator<Uint8Array, voi
   for (;;) {
     const step = await content.next()
     if (step.done === true) {
-      if (step.value.length > 0 || (contentBytes !== null && sizeBytes !== contentBytes)) throw damaged('zstd: invalid compressed data: a frame ends too early', start)
+      if (step.value.length > 0 || (contentBytes !== null && sizeBytes !== contentBytes))
+        throw damaged('zstd: invalid compressed data: a frame ends too early', start)
       return
     }
     sizeBytes += step.value.length
@@ -240,7 +245,7 @@ async function* foreignFrame(cursor: ByteCursor): AsyncGenerator<Uint8Array, voi
 async function* frameInPieces(cursor: ByteCursor): AsyncGenerator<Uint8Array, void, undefined> {
   const header = await frameHeader(cursor)
   let piece = header.headerBytes
-  for (let last = false; !last; ) {
+  for (let last = false; !last;) {
     if (!(await cursor.need(piece + blockHeaderBytes))) throw cut(cursor.offset + cursor.available)
     const block = parseBlockHeader(cursor.peek(piece + blockHeaderBytes), piece)
     if (typeof block === 'string') throw damaged(`zstd: ${block}`, cursor.offset + piece)
@@ -258,7 +263,10 @@ function cut(offset: number): Failure {
 }
 
 function tableMissing(offset: number): Failure {
-  return damaged('zstd: unexpected end of file: the frame table that ends every zstd file of Tidemark is missing, so the file was cut between two frames', offset)
+  return damaged(
+    'zstd: unexpected end of file: the frame table that ends every zstd file of Tidemark is missing, so the file was cut between two frames',
+    offset,
+  )
 }
 
 function explained(error: unknown, offset: number): Error {

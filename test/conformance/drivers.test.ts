@@ -50,7 +50,9 @@ const drivers: readonly { name: string; open(): Promise<Opened> }[] = [
     async open() {
       const fake = await startFakeS3({ pageSize: 1000, minPartBytes: 1024, checksums: 'refused', serverCopy: false, conditionalComplete: 'unsupported' })
       const driver = s3StorageOn(fake, { partBytes: 1024 ** 2 })
-      return opened(retrying(withDeadlines(driver, { ...defaultDeadlineLimits, watchPuts: false }, systemClock), environment), async () => fake[Symbol.asyncDispose]())
+      return opened(retrying(withDeadlines(driver, { ...defaultDeadlineLimits, watchPuts: false }, systemClock), environment), async () =>
+        fake[Symbol.asyncDispose](),
+      )
     },
   },
 ]

@@ -10,7 +10,12 @@ import { posixStorage } from '../../src/storage/posix.ts'
 const run = promisify(execFile)
 const asRoot = process.getuid?.() === 0
 const script = new URL('../support/posix-put.ts', import.meta.url).pathname
-const straced = asRoot && (await run('strace', ['-V']).then(() => true, () => false))
+const straced =
+  asRoot &&
+  (await run('strace', ['-V']).then(
+    () => true,
+    () => false,
+  ))
 
 if (!asRoot) console.warn('SKIPPED: full and read-only file systems (mounting needs root)')
 if (!straced) console.warn('SKIPPED: order of system calls and failing fsync (strace is not installed, or not root)')
@@ -42,7 +47,10 @@ describe.skipIf(!asRoot)('a file system that', () => {
       await storage.put('old', old)
       await storage.put('filler', noise(2_000_000))
       for (const key of ['old', 'new']) {
-        await expect(storage.put(key, noise(5_000_000))).rejects.toMatchObject({ code: 'storage-full', message: expect.stringContaining('no space is left (ENOSPC)') })
+        await expect(storage.put(key, noise(5_000_000))).rejects.toMatchObject({
+          code: 'storage-full',
+          message: expect.stringContaining('no space is left (ENOSPC)'),
+        })
       }
       await expect(storage.copy('old', 'big').then(() => storage.copy('old', 'bigger'))).rejects.toMatchObject({ code: 'storage-full' })
       expect((await listKeys(storage, '')).filter((key) => key !== 'big')).toEqual(['filler', 'old'])
@@ -59,7 +67,12 @@ describe.skipIf(!asRoot)('a file system that', () => {
       const storage = posixStorage({ root: join(directory, 'repository') })
       await storage.put('old', noise(10))
       await run('mount', ['-o', 'remount,ro', directory])
-      for (const call of [() => storage.put('new', noise(1)), () => storage.put('old', noise(1)), () => storage.delete('old'), () => storage.setAlias?.('alias', 'old')]) {
+      for (const call of [
+        () => storage.put('new', noise(1)),
+        () => storage.put('old', noise(1)),
+        () => storage.delete('old'),
+        () => storage.setAlias?.('alias', 'old'),
+      ]) {
         await expect(call()).rejects.toMatchObject({ code: 'storage-denied', message: expect.stringContaining('read-only') })
       }
       expect(await listKeys(storage, '')).toEqual(['old'])
@@ -74,7 +87,10 @@ describe.skipIf(!asRoot)('a file system that', () => {
       await storage.put('other/object', noise(1))
       await run('mount', ['--bind', directory, join(root, 'other')])
       try {
-        await expect(storage.put('other/new', noise(1))).rejects.toMatchObject({ code: 'storage-failed', message: expect.stringContaining('several file systems') })
+        await expect(storage.put('other/new', noise(1))).rejects.toMatchObject({
+          code: 'storage-failed',
+          message: expect.stringContaining('several file systems'),
+        })
       } finally {
         await run('umount', [join(root, 'other')])
       }
@@ -95,7 +111,20 @@ describe.skipIf(!straced)('the order of system calls', () => {
     const root = join(base, 'repository')
     const file = join(base, 'trace')
     const calls = 'openat,write,pwrite64,writev,fsync,fdatasync,rename,renameat,renameat2,link,linkat,mkdir,mkdirat'
-    const { stdout } = await run('strace', ['-f', '-y', '-o', file, '-e', `trace=${calls}`, process.execPath, script, root, 'a/object', '1000', ...(ifAbsent ? ['if-absent'] : [])])
+    const { stdout } = await run('strace', [
+      '-f',
+      '-y',
+      '-o',
+      file,
+      '-e',
+      `trace=${calls}`,
+      process.execPath,
+      script,
+      root,
+      'a/object',
+      '1000',
+      ...(ifAbsent ? ['if-absent'] : []),
+    ])
     expect(stdout).toBe('stored 1000\n')
     // With -y every descriptor is followed by its path.
     return (await readFile(file, 'utf8')).split('\n').filter((line) => line.includes(root) && !line.includes('resumed'))
@@ -123,7 +152,21 @@ describe.skipIf(!straced)('the order of system calls', () => {
   it('ends at an fsync that fails: the object does not appear', async () => {
     const root = join(base, 'repository')
     await posixStorage({ root }).put('a/old', noise(1))
-    const { stdout } = await run('strace', ['-f', '-qq', '-o', '/dev/null', '-e', 'trace=fsync', '-e', 'inject=fsync:error=EIO', process.execPath, script, root, 'a/object', '1000'])
+    const { stdout } = await run('strace', [
+      '-f',
+      '-qq',
+      '-o',
+      '/dev/null',
+      '-e',
+      'trace=fsync',
+      '-e',
+      'inject=fsync:error=EIO',
+      process.execPath,
+      script,
+      root,
+      'a/object',
+      '1000',
+    ])
     expect(stdout).toMatch(/^refused storage-failed: .*input\/output error \(EIO\)/)
     expect(await listKeys(posixStorage({ root }), '')).toEqual(['a/old'])
     expect(await readdir(join(root, '.tidemark-tmp'))).toEqual([])

@@ -76,7 +76,10 @@ describe('storing in S3 while it fails', () => {
   it('gives up in bounded time, says how often it tried, and leaves no upload behind', async () => {
     await using b = await bench({}, { retry: impatient })
     b.fake.fault({ operation: 'UploadPart', times: 1e6, fault: { kind: 'error', status: 503, code: 'SlowDown' } })
-    await expect(b.driver.put('key', streamOf(noise(4 * partBytes)))).rejects.toMatchObject({ code: 'storage-failed', message: expect.stringMatching(/slow down.*gave up after \d+ attempts/) })
+    await expect(b.driver.put('key', streamOf(noise(4 * partBytes)))).rejects.toMatchObject({
+      code: 'storage-failed',
+      message: expect.stringMatching(/slow down.*gave up after \d+ attempts/),
+    })
     expect(b.fake.uploads.size).toBe(0)
     expect(b.fake.objects.size).toBe(0)
   })
@@ -110,7 +113,9 @@ describe('storing in S3 while it fails', () => {
   it.each(['PutObject', 'CompleteMultipartUpload'])('finds out that %s was answered well and nothing was stored', async (operation) => {
     await using b = await bench()
     b.fake.fault({ operation, fault: { kind: 'lie' } })
-    await expect(b.driver.put('key', streamOf(noise(operation === 'PutObject' ? 10 : 3 * partBytes)))).rejects.toMatchObject({ message: expect.stringContaining('the object is not there') })
+    await expect(b.driver.put('key', streamOf(noise(operation === 'PutObject' ? 10 : 3 * partBytes)))).rejects.toMatchObject({
+      message: expect.stringContaining('the object is not there'),
+    })
   })
 
   it.each(['PutObject', 'UploadPart'])('finds out that %s kept half of the bytes', async (operation) => {
@@ -235,15 +240,18 @@ describe('creating conditionally in S3', () => {
 })
 
 describe('reading from S3 while it fails', () => {
-  it.each([{ kind: 'cut-body' }, { kind: 'cut-body', gracefully: true }, { kind: 'reset' }, { kind: 'error', status: 503, code: 'SlowDown' }] as const)('goes on where $kind broke off', async (fault) => {
-    await using b = await bench()
-    const bytes = noise(300_000)
-    await b.storage.put('key', bytes)
-    b.fake.fault({ operation: 'GetObject', times: 3, fault })
-    expect((await readAll(b.storage, 'key')).equals(bytes)).toBe(true)
-    b.fake.fault({ operation: 'GetObject', times: 2, fault })
-    expect((await readAll(b.storage, 'key', { offset: 1000, length: 200_000 })).equals(bytes.subarray(1000, 201_000))).toBe(true)
-  })
+  it.each([{ kind: 'cut-body' }, { kind: 'cut-body', gracefully: true }, { kind: 'reset' }, { kind: 'error', status: 503, code: 'SlowDown' }] as const)(
+    'goes on where $kind broke off',
+    async (fault) => {
+      await using b = await bench()
+      const bytes = noise(300_000)
+      await b.storage.put('key', bytes)
+      b.fake.fault({ operation: 'GetObject', times: 3, fault })
+      expect((await readAll(b.storage, 'key')).equals(bytes)).toBe(true)
+      b.fake.fault({ operation: 'GetObject', times: 2, fault })
+      expect((await readAll(b.storage, 'key', { offset: 1000, length: 200_000 })).equals(bytes.subarray(1000, 201_000))).toBe(true)
+    },
+  )
 
   it.each([false, true])('never ends a broken read as if it were complete (gracefully closed: %s)', async (gracefully) => {
     await using b = await bench()
@@ -310,13 +318,21 @@ describe('what S3 refuses is said plainly', () => {
 
   it('a wrong region, with the right one', async () => {
     await using b = await bench({ region: 'eu-central-1' })
-    await expect(b.storage.put('key', noise(10))).rejects.toMatchObject({ message: expect.stringContaining('wrong region'), hints: expect.arrayContaining(['the store names the region eu-central-1']) })
+    await expect(b.storage.put('key', noise(10))).rejects.toMatchObject({
+      message: expect.stringContaining('wrong region'),
+      hints: expect.arrayContaining(['the store names the region eu-central-1']),
+    })
   })
 
   it.each(['put', 'stat', 'read', 'list'] as const)('a missing bucket, found by %s', async (operation) => {
     await using b = await bench()
     const storage = s3StorageOn({ ...b.fake, bucket: 'no-such-bucket' })
-    const calls = { put: () => storage.put('key', noise(1)), stat: () => storage.stat('key'), read: () => readAll(storage, 'key'), list: () => listKeys(storage, '') }
+    const calls = {
+      put: () => storage.put('key', noise(1)),
+      stat: () => storage.stat('key'),
+      read: () => readAll(storage, 'key'),
+      list: () => listKeys(storage, ''),
+    }
     await expect(calls[operation]()).rejects.toMatchObject({ code: 'storage-failed', message: expect.stringContaining('no such bucket') })
     await storage[Symbol.asyncDispose]()
   })
@@ -350,7 +366,11 @@ describe('what S3 refuses is said plainly', () => {
   it('an object that a lock retains, with the date', async () => {
     await using b = await bench({ retainUntil: '2030-01-01T00:00:00.000Z' })
     await b.storage.put('key', noise(1))
-    await expect(b.storage.delete('key')).rejects.toMatchObject({ code: 'storage-denied', details: { retainedUntil: '2030-01-01T00:00:00.000Z' }, message: expect.stringContaining('retained by an object lock until') })
+    await expect(b.storage.delete('key')).rejects.toMatchObject({
+      code: 'storage-denied',
+      details: { retainedUntil: '2030-01-01T00:00:00.000Z' },
+      message: expect.stringContaining('retained by an object lock until'),
+    })
     b.fake.abilities.retainUntil = undefined
     b.fake.abilities.deleteDenied = true
     await expect(b.storage.delete('key')).rejects.toMatchObject({ code: 'storage-denied' })

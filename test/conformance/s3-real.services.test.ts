@@ -28,9 +28,13 @@ describeWith('ceph', 'storage S3 (real)', (place) => {
     await storage[Symbol.asyncDispose]()
   })
 
-  it.each(conformanceCases.filter((experiment) => expectedProbe === 'atomic' || !needsConditions.test(experiment.name)))('$name', { timeout: 300_000 }, async (experiment) => {
-    await experiment.run(storage, conformanceTools('conformance/', 11 * 1024 ** 2 + 7))
-  })
+  it.each(conformanceCases.filter((experiment) => expectedProbe === 'atomic' || !needsConditions.test(experiment.name)))(
+    '$name',
+    { timeout: 300_000 },
+    async (experiment) => {
+      await experiment.run(storage, conformanceTools('conformance/', 11 * 1024 ** 2 + 7))
+    },
+  )
 
   it(`is ${expectedProbe} in creating conditionally`, async () => {
     expect(await probeConditionalCreate(storage, 'probe/')).toBe(expectedProbe)

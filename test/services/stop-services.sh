@@ -18,6 +18,12 @@ case $run in /tmp/tidemark-services.*) ;; *) echo "stop-services: $run is not on
 # One of the two that want to clean up does; the other leaves.
 mkdir "$run/stopping" 2>/dev/null || exit 0
 
+# The command that the services were started for, when it outlived the one that waited for it.
+if [ -s "$run/command" ]; then
+  read -r command since <"$run/command"
+  [ "$(start_time "$command")" != "$since" ] || kill -TERM "$command" 2>/dev/null
+fi
+
 # Ours only if its command line names our directory.
 is_ours() { { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF "$run"; }
 

@@ -76,7 +76,8 @@ function checkBytes(bucket: FakeBucket, request: FakeRequest): string | undefine
   if (headers['content-length'] === undefined) throw new S3Refusal(411, 'MissingContentLength')
   if (Number(headers['content-length']) !== body.length) throw new S3Refusal(400, 'IncompleteBody')
   const sha = headers['x-amz-content-sha256']
-  if (sha !== undefined && /^[0-9a-f]{64}$/.test(sha) && sha !== createHash('sha256').update(body).digest('hex')) throw new S3Refusal(400, 'XAmzContentSHA256Mismatch')
+  if (sha !== undefined && /^[0-9a-f]{64}$/.test(sha) && sha !== createHash('sha256').update(body).digest('hex'))
+    throw new S3Refusal(400, 'XAmzContentSHA256Mismatch')
   const md5 = headers['content-md5']
   if (md5 !== undefined && md5 !== createHash('md5').update(body).digest('base64')) throw new S3Refusal(400, 'BadDigest')
   const crc = headers['x-amz-checksum-crc32']
@@ -107,7 +108,12 @@ function getObject(bucket: FakeBucket, request: FakeRequest): FakeAnswer {
   if (object === undefined) throw new S3Refusal(404, 'NoSuchKey')
   const match = request.headers['if-match']
   if (match !== undefined && match !== `"${object.etag}"`) throw new S3Refusal(412, 'PreconditionFailed')
-  const headers: Record<string, string> = { etag: `"${object.etag}"`, 'last-modified': object.modifiedAt.toUTCString(), 'accept-ranges': 'bytes', ...object.metadata }
+  const headers: Record<string, string> = {
+    etag: `"${object.etag}"`,
+    'last-modified': object.modifiedAt.toUTCString(),
+    'accept-ranges': 'bytes',
+    ...object.metadata,
+  }
   const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers['range'] ?? '')
   if (range === null) return { status: 200, headers: { ...headers, 'content-length': String(object.bytes.length) }, body: object.bytes }
   const from = Number(range[1])
@@ -197,21 +203,33 @@ function completeUpload(bucket: FakeBucket, request: FakeRequest): FakeAnswer {
   const pieces = named.map((part, index) => {
     if (part.number <= (named[index - 1]?.number ?? 0)) throw new S3Refusal(400, 'InvalidPartOrder')
     const stored = upload.parts.get(part.number)
-    if (stored === undefined || stored.etag !== part.etag || (stored.crc32 !== undefined && stored.crc32 !== part.crc32)) throw new S3Refusal(400, 'InvalidPart')
+    if (stored === undefined || stored.etag !== part.etag || (stored.crc32 !== undefined && stored.crc32 !== part.crc32))
+      throw new S3Refusal(400, 'InvalidPart')
     if (index < named.length - 1 && stored.bytes.length < bucket.abilities.minPartBytes) throw new S3Refusal(400, 'EntityTooSmall')
     return stored
   })
   const etag = `${md5Hex(Buffer.concat(pieces.map((piece) => Buffer.from(piece.etag, 'hex'))))}-${pieces.length}`
   if (request.fault?.kind !== 'lie') {
-    bucket.objects.set(request.key, { bytes: Buffer.concat(pieces.map((piece) => piece.bytes)), etag, crc32: undefined, modifiedAt: now(bucket), metadata: upload.metadata })
+    bucket.objects.set(request.key, {
+      bytes: Buffer.concat(pieces.map((piece) => piece.bytes)),
+      etag,
+      crc32: undefined,
+      modifiedAt: now(bucket),
+      metadata: upload.metadata,
+    })
     bucket.uploads.delete(request.query.get('uploadId') ?? '')
   }
-  return { status: 200, body: xml('CompleteMultipartUploadResult', element('Bucket', bucket.name) + element('Key', request.key) + element('ETag', `"${etag}"`)) }
+  return {
+    status: 200,
+    body: xml('CompleteMultipartUploadResult', element('Bucket', bucket.name) + element('Key', request.key) + element('ETag', `"${etag}"`)),
+  }
 }
 
 function listUploads(bucket: FakeBucket, request: FakeRequest): FakeAnswer {
   const prefix = request.query.get('prefix') ?? ''
   const uploads = [...bucket.uploads].filter(([, upload]) => upload.key.startsWith(prefix))
-  const items = uploads.map(([id, upload]) => `<Upload>${element('Key', upload.key)}${element('UploadId', id)}${element('Initiated', upload.initiated.toISOString())}</Upload>`)
+  const items = uploads.map(
+    ([id, upload]) => `<Upload>${element('Key', upload.key)}${element('UploadId', id)}${element('Initiated', upload.initiated.toISOString())}</Upload>`,
+  )
   return { status: 200, body: xml('ListMultipartUploadsResult', element('IsTruncated', false) + items.join('')) }
 }

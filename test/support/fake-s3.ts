@@ -98,7 +98,10 @@ async function answer(store: Store, incoming: IncomingMessage, response: ServerR
     checkAccess(store.bucket, name, request)
     if (fault?.kind === 'error') throw new S3Refusal(fault.status, fault.code, fault.message)
     if (fault?.kind === 'error-in-200') {
-      return send(store, response, { status: 200, body: `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>InternalError</Code><Message>after all</Message></Error>${fault.tail ?? ''}` })
+      return send(store, response, {
+        status: 200,
+        body: `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>InternalError</Code><Message>after all</Message></Error>${fault.tail ?? ''}`,
+      })
     }
     const done = await perform(store.bucket, request)
     if (fault?.kind === 'lose-answer') return void incoming.socket.destroy()
@@ -106,7 +109,12 @@ async function answer(store: Store, incoming: IncomingMessage, response: ServerR
   } catch (error) {
     if (!(error instanceof S3Refusal)) throw error
     const extra = Object.entries(error.extra).map(([field, value]) => element(field, value))
-    send(store, response, { status: error.status, body: xml('Error', element('Code', error.code) + element('Message', error.message) + extra.join('')) }, { operation, fault: undefined })
+    send(
+      store,
+      response,
+      { status: error.status, body: xml('Error', element('Code', error.code) + element('Message', error.message) + extra.join('')) },
+      { operation, fault: undefined },
+    )
   }
 }
 
@@ -144,9 +152,19 @@ function checkAccess(bucket: FakeBucket, name: string, request: FakeRequest): vo
   if (name !== bucket.name) throw new S3Refusal(404, 'NoSuchBucket')
 }
 
-function send(store: Store, response: ServerResponse, answered: FakeAnswer, about: { operation: string; fault: FakeFault | undefined } = { operation: '', fault: undefined }): void {
+function send(
+  store: Store,
+  response: ServerResponse,
+  answered: FakeAnswer,
+  about: { operation: string; fault: FakeFault | undefined } = { operation: '', fault: undefined },
+): void {
   const body = typeof answered.body === 'string' ? Buffer.from(answered.body) : (answered.body ?? Buffer.alloc(0))
-  const headers = { date: new Date(Date.now() + store.bucket.abilities.clockOffsetMs).toUTCString(), server: 'FakeS3', 'content-length': String(body.length), ...answered.headers }
+  const headers = {
+    date: new Date(Date.now() + store.bucket.abilities.clockOffsetMs).toUTCString(),
+    server: 'FakeS3',
+    'content-length': String(body.length),
+    ...answered.headers,
+  }
   response.sendDate = false
   // 204 and HEAD have no body; the length header of a HEAD is that of the object.
   if (answered.status === 204) Reflect.deleteProperty(headers, 'content-length')

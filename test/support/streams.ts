@@ -16,7 +16,7 @@ export function sampleBytes(sizeBytes: number, seed = 1): Buffer {
 /** The bytes, cut into chunks of the given sizes in turn. */
 export async function* chunked(bytes: Uint8Array, ...sizes: number[]): AsyncGenerator<Uint8Array, void, undefined> {
   let turn = 0
-  for (let offset = 0; offset < bytes.length; ) {
+  for (let offset = 0; offset < bytes.length;) {
     const size = sizes[turn++ % sizes.length] ?? bytes.length
     yield bytes.subarray(offset, offset + size)
     offset += size
