@@ -61,7 +61,7 @@ export async function openRepositories(workspace: Workspace, names: readonly str
 
 async function openOne(settings: RepositorySettings, workspace: Workspace, create: boolean): Promise<Repository> {
   const { context } = workspace
-  const storage = await openStorage(settings.storage, context)
+  const storage = await openStorage(settings.storage, context, { bandwidth: settings.bandwidth })
   try {
     return create ? await openOrCreateRepository(settings.name, storage, settings.layout, context) : await openRepository(settings.name, storage, context.signal)
   } catch (error) {

@@ -20,9 +20,13 @@ export function createDigestSum(): DigestSum {
       carry = total > 0xffffffff ? 1 : 0
     }
   }
+  const scratch = Buffer.alloc(limbs * 4)
   return {
     add,
-    addHex: (digest) => add(Buffer.from(digest, 'hex')),
+    addHex: (digest) => {
+      if (scratch.write(digest, 'hex') !== scratch.length) throw new Error(`not a digest: ${digest}`)
+      add(scratch)
+    },
     hex: () => {
       const bytes = Buffer.alloc(limbs * 4)
       sum.forEach((part, limb) => bytes.writeUInt32LE(part, limb * 4))

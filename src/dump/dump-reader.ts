@@ -40,6 +40,8 @@ export function describeContent(kind: DumpContent['kind'], scan: { toc: ArchiveT
     dumpVersion: 'toc' in scan ? scan.toc.dumpVersion : scan.dumpVersion,
     database: toc?.database ?? null,
     encoding: 'toc' in scan ? scan.toc.encoding : scan.encoding,
+    scope: 'toc' in scan ? 'database' : scan.kind,
+    innerCompression: toc?.compression ?? 'none',
     suspicious: 'toc' in scan ? [] : scan.suspicious,
   }
 }

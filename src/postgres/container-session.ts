@@ -72,6 +72,8 @@ class ContainerSession implements Session {
   readonly #answers: AnswerReader
   readonly #onAbort: () => void
   #stderr = ''
+  /** Characters of standard error so far, of which only the last are kept. */
+  #heard = 0
   #previous: Promise<unknown> = Promise.resolve()
   #copying = false
   #broken: Failure | null = null
@@ -95,7 +97,8 @@ class ContainerSession implements Session {
 
   async begin(): Promise<void> {
     try {
-      await this.#send(`\\pset null ${this.#marks.null}\n`)
+      // psql sets :ERROR with the first statement only.
+      await this.#send(`\\pset null ${this.#marks.null}\nSELECT 1\n\\g\n`)
     } catch (error) {
       throw this.#notOpened(error)
     }
@@ -146,19 +149,48 @@ class ContainerSession implements Session {
   async *copyOut(sql: string): AsyncGenerator<Uint8Array, void, undefined> {
     await this.#previous.catch(() => undefined)
     const release = this.#claim()
+    const tried = `copy from database "${this.database}"`
     let complete = false
     try {
-      this.#requireAlive()
+      // psql 15 reports success for a COPY that failed half-way [seen], so the proof is a transaction that still works after it.
+      const outer = await this.#inTransaction(tried)
+      await this.#ask(outer ? 'SAVEPOINT tidemark_copy\n\\g\n' : 'BEGIN\n\\g\n', tried)
+      const heard = this.#heard
       this.#write(literally(sql))
-      const answer = yield* this.#answers.stream()
+      const reported = yield* this.#answers.stream()
+      const after = await this.#send('SELECT 1\n\\g\n')
       complete = true
-      if (answer !== null) throw statementFailure(sqlErrorFrom(answer), this, `copy from database "${this.database}"`)
+      if (reported !== null || after.error !== null) {
+        const told = reported?.message === '' || reported === null ? await this.#errorHeardSince(heard) : reported
+        if (!outer) await this.#ask('ROLLBACK\n\\g\n', tried)
+        throw statementFailure(sqlErrorFrom(told), this, tried)
+      }
+      await this.#ask(outer ? 'RELEASE SAVEPOINT tidemark_copy\n\\g\n' : 'COMMIT\n\\g\n', tried)
     } catch (error) {
-      throw complete ? error : this.#lost(error)
+      throw complete || error instanceof Failure ? error : this.#lost(error)
     } finally {
       if (!complete) await this.#abandon()
       release()
     }
+  }
+
+  /** psql tells it to nobody but its prompt; a savepoint is possible in a transaction only. */
+  async #inTransaction(tried: string): Promise<boolean> {
+    const answer = await this.#send('SAVEPOINT tidemark_probe\n\\g\n')
+    if (answer.error?.sqlState === '25P01') return false
+    if (answer.error !== null) throw statementFailure(sqlErrorFrom(answer.error), this, tried)
+    await this.#ask('RELEASE SAVEPOINT tidemark_probe\n\\g\n', tried)
+    return true
+  }
+
+  /** What standard error said; it travels apart from standard output and may come a little later. */
+  async #errorHeardSince(from: number): Promise<{ sqlState: string; message: string }> {
+    for (let waited = 0; waited < 1_000; waited += 20) {
+      const message = /^ERROR:\s+(.*)$/m.exec(this.#stderr.slice(-Math.max(0, this.#heard - from) || this.#stderr.length))?.[1]
+      if (message !== undefined && this.#heard > from) return { sqlState: 'XX000', message }
+      await delay(20)
+    }
+    return { sqlState: 'XX000', message: 'the statement failed and psql did not say why' }
   }
 
   async copyIn(sql: string, source: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): Promise<number> {
@@ -213,6 +245,7 @@ class ContainerSession implements Session {
   /** One exchange: what psql printed, or the statement's error as a Failure. */
   async #ask(input: string, tried: string): Promise<Answer> {
     const answer = await this.#send(input)
+    if (answer.error !== null) this.#options.signal?.throwIfAborted()
     if (answer.error !== null) throw statementFailure(sqlErrorFrom(answer.error), { user: this.user || this.target.user, database: this.database }, tried)
     return answer
   }
@@ -266,6 +299,7 @@ class ContainerSession implements Session {
 
   #hear(text: string): void {
     this.#stderr = (this.#stderr + text).slice(-20_000)
+    this.#heard += text.length
     for (const [, severity = '', message = ''] of text.matchAll(/^(NOTICE|WARNING|INFO):\s+(.*)$/gm)) this.#options.onNotice?.(severity, message)
   }
 
@@ -335,7 +369,7 @@ class AnswerReader {
     const [, isError, sqlState = '', quoted = ''] = /^ (\S+) (\S+) (.*)$/su.exec(status) ?? []
     if (isError === 'false') return null
     if (isError !== 'true') throw new Error(`psql answered in an unexpected form: ${status.slice(0, 100)}`)
-    return { sqlState, message: quoted.replace(/^\s*E?'(.*)'$/su, '$1').replaceAll("''", "'") }
+    return { sqlState, message: unquoted(quoted) }
   }
 
   async #more(): Promise<void> {
@@ -343,6 +377,13 @@ class AnswerReader {
     if (step.done === true) throw new Error('psql ended')
     this.#rest = this.#rest.length === 0 ? step.value : Buffer.concat([this.#rest, step.value])
   }
+}
+
+/** A literal as PQescapeLiteral writes it. */
+function unquoted(literal: string): string {
+  const [, escaped, body = ''] = /^\s*(E?)'(.*)'$/su.exec(literal) ?? []
+  const text = body.replaceAll("''", "'")
+  return escaped === 'E' ? text.replaceAll('\\\\', '\\') : text
 }
 
 /**

@@ -42,6 +42,14 @@ export interface CopyRequest {
   readonly expires: string | null
 }
 
+/** Ways to the target server besides the admin session. */
+export interface Connections {
+  /** A session of the restoring role in a database of the server. */
+  inside(database: string): Promise<Session>
+  /** An admin session that does not end when the run is cancelled, for cleaning up. */
+  fresh(): Promise<Session>
+}
+
 export interface RestoredCopy {
   readonly database: string
   readonly oid: number
@@ -55,7 +63,7 @@ export interface RestoredCopy {
  * Loads a staged dump into a database beside everything else, and validates it. A database made here is dropped again when
  * anything fails; an existing one is left as far as the load came, which is said.
  */
-export async function restoreCopy(admin: Reached, staged: StagedDump, request: CopyRequest, connect: (database: string) => Promise<Session>, context: Context): Promise<RestoredCopy> {
+export async function restoreCopy(admin: Reached, staged: StagedDump, request: CopyRequest, connections: Connections, context: Context): Promise<RestoredCopy> {
   const serverMajor = Math.floor(admin.session.serverVersionNum / 10_000)
   const archiveMajor = majorOf(staged.content?.dumpVersion ?? null)
   const { tools, reason } = chooseClientTools(admin.tools, { serverMajor, purpose: 'restore', ...(archiveMajor === null ? {} : { archiveMajor }) })
@@ -72,19 +80,19 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
       warnings.push(...made.warnings)
     }
     const begunMs = context.clock.monotonicMs()
-    if (request.dataOnly && request.truncate) await truncateTables(request, selection?.tables ?? [], connect)
+    if (request.dataOnly && request.truncate) await truncateTables(request, selection?.tables ?? [], connections.inside)
     const report = await loadDump(staged, { ...request, target: admin.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256 }, context)
     const loadSeconds = (context.clock.monotonicMs() - begunMs) / 1000
     if (report.incomplete) warnings.push('pg_restore reported more errors than are listed here')
     for (const note of report.notes) context.emit({ type: 'note', message: `ignored, changes nothing: ${note}` })
 
-    await using session = await connect(request.database)
+    await using session = await connections.inside(request.database)
     await settle(session, request, warnings)
-    const validation = await validate(session, staged, request, selection?.tables ?? null, connect, context)
+    const validation = await validate(session, staged, request, selection?.tables ?? null, connections.inside, context)
     const [row] = await session.query<{ oid: string }>('SELECT oid::text AS oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()')
     return { database: request.database, oid: Number(row?.oid ?? 0), errors: report.errors, warnings, validation, loadSeconds }
   } catch (error) {
-    if (created !== null) await dropAfterFailure(admin.session, created, context)
+    if (created !== null) await dropAfterFailure(connections, created, context)
     throw error
   }
 }
@@ -149,8 +157,9 @@ async function validate(session: Session, staged: StagedDump, request: CopyReque
 }
 
 /** A half copy helps nobody. When even dropping fails, its name and mark are said; the next drill or test restore removes it. */
-async function dropAfterFailure(admin: Session, oid: number, context: Context): Promise<void> {
+async function dropAfterFailure(connections: Connections, oid: number, context: Context): Promise<void> {
   try {
+    await using admin = await connections.fresh()
     await dropOwnedDatabase(admin, oid, 'the restore failed')
   } catch (error) {
     context.emit({ type: 'warning', code: 'clean-up-failed', message: `the unfinished database (OID ${oid}) could not be dropped: ${messageOf(error)}` })

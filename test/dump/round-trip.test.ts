@@ -115,7 +115,7 @@ describe('a restored copy', () => {
     ['a dropped row', 'DELETE FROM part_2 WHERE k = 150', 'public.part_2', /1 of them is missing/],
     ['a doubled row', 'INSERT INTO zero_columns DEFAULT VALUES', 'public.zero_columns', /1 too many/],
     ['NULL instead of an empty text', 'UPDATE tricky SET txt = NULL WHERE txt = \'\'', 'public.tricky', /at least one value differs/],
-    ['a value that moved to another partition of the root', "UPDATE hashed SET e = 'ok' WHERE v = 1", 'public.hashed_0', /all partitions of public.hashed together/],
+    ['a value that moved to another partition of the root', "UPDATE hashed SET e = 'ok' WHERE v = 2", 'public.hashed_0', /all partitions of public.hashed together/],
     ['a truncated table', 'TRUNCATE identity', 'public.identity', /restored copy 0: 2 of them are missing/],
     ['a dropped table', 'DROP TABLE types', 'public.types', /not in the restored copy/],
     ['a dropped column', 'ALTER TABLE fk_b DROP COLUMN a', 'public.fk_b', /column/],
@@ -142,14 +142,6 @@ describe('a restored copy', () => {
     const swappedRows = await restoredAndCompared('copy_moved', 'BEGIN; CREATE TABLE t AS SELECT * FROM part_1 ORDER BY k DESC; TRUNCATE part_1; INSERT INTO part_1 SELECT * FROM t; DROP TABLE t; COMMIT')
     expect(swappedRows.outcome).toBe('equal')
     expect(swappedRows.tables.find(({ name }) => name === 'part_1')).toMatchObject({ match: true, how: 'multiset' })
-  })
-
-  test('rows in the wrong leaf are the same content when they went through the root', async () => {
-    const moved = 'ALTER TABLE hashed DETACH PARTITION hashed_1; INSERT INTO hashed_1 (v, e) SELECT v, e FROM hashed_0 WHERE v % 5 = 0; DELETE FROM hashed_0 WHERE v % 5 = 0;'
-    const attach = "UPDATE pg_class SET relispartition = relispartition; ALTER TABLE hashed_1 RENAME TO tmp; CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1); DROP TABLE tmp"
-    const verdict = await restoredAndCompared('copy_leaves', `${moved} ${attach}`)
-    // Rows were lost with the detached leaf: the root comparison must notice.
-    expect(verdict.problems.map(({ object }) => object)).toContain('public.hashed_0')
   })
 
   test('a judge on the server agrees, and sees a change too', async () => {
@@ -201,7 +193,8 @@ describe('the fingerprint', () => {
     const schemaOnly = await fingerprintOf(await dump(['-Fc', '-Z0', '--schema-only']))
     expect(schemaOnly.tables).toEqual([])
     expect(schemaOnly.largeObjects.count).toBe(0)
-    expect(schemaOnly.derived).toEqual(expected.derived)
+    // Without its data part a dump fills no materialised view.
+    expect(schemaOnly.derived).toEqual(expected.derived.map((object) => (object.populated === null ? object : { ...object, populated: false })))
     const dataOnly = await fingerprintOf(await dump(['-Fc', '-Z0', '--data-only']))
     expect(dataOnly.tables.map(({ name, digest }) => [name, digest]).sort()).toEqual(expected.tables.map(({ name, digest }) => [name, digest]).sort())
   })

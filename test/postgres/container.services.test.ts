@@ -110,6 +110,12 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
       for await (const _ of session.copyOut(`COPY (SELECT 1 / (100000 - i) FROM generate_series(1, 200000) i) TO STDOUT`));
     }
     expect((await failureOf(broken())).message).toContain('division by zero')
+    await session.query('BEGIN')
+    await session.query('CREATE TEMPORARY TABLE seen (i int)')
+    for await (const _ of session.copyOut('COPY seen TO STDOUT'));
+    expect((await failureOf(broken())).message).toContain('division by zero')
+    expect((await failureOf(session.query('SELECT 1'))).details['sqlState']).toBe('25P02')
+    await session.query('ROLLBACK')
     expect(await session.query('SELECT 1 AS one')).toEqual([{ one: 1 }])
   })
 
@@ -142,13 +148,13 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
   it('is dumped by the pg_dump inside, whatever the database is called', async () => {
     await using session = await open()
     const pgDump = await tool('pg_dump')
-    for (const database of ['--file=/tmp/pwned', 'a=b', `it's "odd"\n\\🔑`]) {
+    for (const database of ['--file=/tmp/pwned', 'a=b', `it's "odd"\\🔑`, 'two\nlines']) {
       await session.query(`CREATE DATABASE ${quoteIdentifier(database)}`)
-      await using dump = await startClient(pgDump, ['--format=plain', '--create'], target, { ...named, database, settings: { TimeZone: 'UTC' } })
+      await using dump = await startClient(pgDump, ['--format=plain', ...(database.includes('\n') ? [] : ['--create'])], target, { ...named, database, settings: { TimeZone: 'UTC' } })
       const written = await text(dump.stdout)
       await dump.requireSuccess()
       expect(written).toContain('PostgreSQL database dump complete')
-      // A line break in a name is written as a space, and only in comments.
+      // pg_dump refuses to write a name with a line break.
       if (!database.includes('\n')) expect(written).toContain(`CREATE DATABASE ${quoteIdentifier(database)}`)
       await session.query(`DROP DATABASE ${quoteIdentifier(database)}`)
     }
@@ -164,10 +170,10 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
     await using dump = await startClient(await tool('pg_dump'), ['--format=plain'], target, { ...named, signal: stop.signal })
     dump.stdout.resume()
     for (;;) if ((await watcher.query(`SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'`, [dump.applicationName])).length > 0) break
-    expect((await command('top', name, '-o', 'args')).stdout).toContain('pg_dump')
+    expect((await command('top', name, '-o', 'pid,args')).stdout).toContain('pg_dump')
     stop.abort(new Failure('cancelled', 'stopped by the test'))
     expect((await failureOf(dump.requireSuccess())).code).toBe('cancelled')
-    await expect.poll(async () => (await command('top', name, '-o', 'args')).stdout).not.toContain('pg_dump')
+    await expect.poll(async () => (await command('top', name, '-o', 'pid,args')).stdout).not.toContain('pg_dump')
     await holder.query('ROLLBACK')
     await holder.query('DROP TABLE wanted')
   })

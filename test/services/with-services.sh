@@ -210,7 +210,7 @@ export TIDEMARK_TEST_PG_BIN=$(IFS=:; echo "${bins[*]}")
 
 "$@" &
 child=$!
-echo "$child $(sed -E 's/^.*\) //' "/proc/$child/stat" | cut -d' ' -f20)" >"$run/command"
+echo "$child $(sed -E 's/^.*\) //' "/proc/$child/stat" | cut -d' ' -f20)" >"$run/command" 2>/dev/null
 code=0
 wait "$child" || code=$?
 child=

@@ -1,0 +1,58 @@
+import type { ClusterSettings } from '../config/settings.ts'
+import { Failure, isFailure } from '../kernel/failure.ts'
+import { parseConnectionUrl } from '../postgres/connection-url.ts'
+import { reachServer, type Reached } from '../postgres/reach.ts'
+import { openRoutedSession } from '../postgres/route.ts'
+import type { Session } from '../postgres/session.ts'
+import type { ConnectionTarget } from '../postgres/target.ts'
+import type { Connections } from '../restore/restore-dump.ts'
+import { reachOf, type Workspace } from './workspace.ts'
+
+/** A server that is restored on: an admin session in its maintenance database, and ways into the others. */
+export interface AdminServer extends AsyncDisposable {
+  readonly reached: Reached
+  readonly connections: Connections
+  /** `host:port`, for people. */
+  readonly name: string
+  readonly target: ConnectionTarget
+}
+
+/** Where a restore goes: `--server`, else the cluster's adminUrl, else its url. */
+export function restoreTarget(cluster: ClusterSettings | null, server: string | undefined): ConnectionTarget {
+  if (server !== undefined) return parseConnectionUrl(server)
+  const target = cluster?.adminTarget ?? cluster?.target
+  if (target === undefined) throw new Failure('usage-invalid', 'it is not known which server to restore on', { hints: ['name it: --server postgres://admin@host/postgres, or configure the cluster'] })
+  return target
+}
+
+/** Opens the server. The admin session is never in a database that may be renamed or dropped: `postgres`, else `template1`, else the target's own. */
+export async function openAdminServer(workspace: Workspace, target: ConnectionTarget, purpose: string): Promise<AdminServer> {
+  const { context } = workspace
+  const options = { applicationName: `tidemark ${purpose}`, settings: { statement_timeout: '0', lock_timeout: '0', idle_in_transaction_session_timeout: '0', idle_session_timeout: '0' } }
+  const reached = await reachMaintenance(workspace, target, options)
+  const inDatabase = (database: string, signal: AbortSignal | null): Promise<Session> =>
+    openRoutedSession(reached.route, { ...options, database, emit: context.emit, ...(signal === null ? {} : { signal }) })
+  return {
+    reached,
+    target: reached.target,
+    name: target.container !== null && target.host === null ? `container ${target.container.kind === 'container' ? target.container.name : target.container.service}` : `${target.host ?? 'local socket'}:${target.port}`,
+    connections: { inside: (database) => inDatabase(database, context.signal), fresh: () => inDatabase(reached.session.database, null) },
+    [Symbol.asyncDispose]: () => reached.session[Symbol.asyncDispose](),
+  }
+}
+
+async function reachMaintenance(workspace: Workspace, target: ConnectionTarget, options: { applicationName: string; settings: Record<string, string> }): Promise<Reached> {
+  const { context } = workspace
+  const reach = (database: string, settings: Record<string, string>) => reachServer(target, reachOf(workspace), { applicationName: options.applicationName, settings, database, signal: context.signal, emit: context.emit })
+  const { idle_session_timeout: _since14, ...settings } = options.settings
+  options.settings = settings
+  for (const database of ['postgres', 'template1']) {
+    try {
+      return await reach(database, settings)
+    } catch (error) {
+      // Some managed services have no such database, or do not let us in.
+      if (!isFailure(error, 'database-missing', 'permission-denied')) throw error
+    }
+  }
+  return reach(target.database, settings)
+}

@@ -1,0 +1,454 @@
+import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import type { ClusterSettings } from '../config/settings.ts'
+import { utc } from '../kernel/clock.ts'
+import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
+import { formatConnectionUrl } from '../postgres/connection-url.ts'
+import { derivedName, requireUsableName } from '../postgres/identifiers.ts'
+import type { ClusterState } from '../repository/cluster-log.ts'
+import { newestIntactBeside } from '../repository/find-backup.ts'
+import { readManifest, type Manifest } from '../repository/manifest.ts'
+import type { Repository } from '../repository/repository.ts'
+import { runHook, splitWords, waitForHealth } from '../restore/hooks.ts'
+import { dropByOid, dropOwnedDatabase, findDatabase } from '../restore/owned-database.ts'
+import { planRestore, type RestoreGoal, type RestorePlan } from '../restore/plan-restore.ts'
+import { replaceBySwap } from '../restore/replace-database.ts'
+import { restoreCopy, type CopyRequest, type RestoredCopy } from '../restore/restore-dump.ts'
+import { writeRunRecord, type RestoreRecord } from '../restore/run-record.ts'
+import { stageForeignFile } from '../restore/staged-file.ts'
+import { makeStage, stageBackup, type StagedDump } from '../restore/staged-dump.ts'
+import { openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
+import { locateBackup } from './list-backups.ts'
+import { newRunId } from './run-id.ts'
+import { resolveSubject, type Subject } from './subjects.ts'
+import { takeBackups } from './take-backups.ts'
+import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
+
+export interface RestoreOptions {
+  /** Backup, `latest`, cluster or file, as typed; left out = latest. */
+  readonly wanted?: string
+  readonly backup?: string
+  readonly file?: string
+  readonly cluster?: string
+  readonly repositories?: readonly string[]
+  readonly as?: string
+  readonly test?: boolean
+  /** With `test`: drop the copy after validation. */
+  readonly drop?: boolean
+  readonly replace?: 'swap' | 'drop'
+  readonly dropExisting?: boolean
+  readonly clean?: boolean
+  readonly tables?: readonly string[]
+  readonly dataOnly?: boolean
+  readonly truncate?: boolean
+  readonly append?: boolean
+  readonly server?: string
+  readonly jobs?: number
+  readonly noOwner?: boolean
+  readonly noPrivileges?: boolean
+  readonly runSql?: string
+  readonly before?: string
+  readonly after?: string
+  readonly healthUrl?: string
+  readonly healthTimeoutSeconds?: number
+  readonly safetyBackup?: boolean
+  readonly validate?: 'content' | 'rows' | 'none'
+  /** With `dryRun`: read and decode the whole backup too. Default true. */
+  readonly verify?: boolean
+  readonly dryRun?: boolean
+  /** Asked with the plan before anything is changed; rejects to stop. */
+  readonly approve?: (plan: RestorePlan) => Promise<void>
+}
+
+export interface RestoreResult {
+  readonly run: string
+  readonly connection: string
+  readonly database: string
+  readonly directory: null
+  readonly host: string | null
+  readonly port: number
+  readonly user: string
+  readonly socketDirectory: string | null
+  readonly reachedLsn: string | null
+  readonly reachedTime: string | null
+  readonly tables: readonly { readonly schema: string; readonly name: string; readonly rows: number | null; readonly restoredRows: number | null; readonly match: boolean }[]
+  readonly validation: 'content' | 'rows' | 'none'
+  readonly errors: readonly { readonly message: string; readonly statement: string | null }[]
+  readonly warnings: readonly string[]
+  readonly keptAs: string | null
+  readonly safetyBackup: string | null
+  readonly dropped: boolean
+  readonly durationSeconds: number
+}
+
+export interface RestoreOutcome {
+  readonly plan: RestorePlan
+  /** Null after a dry run. */
+  readonly result: RestoreResult | null
+  /** An error was ignored or content left out: exit code 3. */
+  readonly partial: boolean
+}
+
+/** What is restored: a backup of a repository, or a file on disk. */
+interface Origin {
+  readonly cluster: ClusterSettings | null
+  readonly clusterName: string
+  readonly repository: Repository | null
+  readonly state: ClusterState | null
+  readonly manifest: Manifest | null
+  readonly file: string | null
+  readonly database: string
+}
+
+/** Restores a dump: the whole story, from a word on the command line to a database that can be used. */
+export async function restoreBackup(workspace: Workspace, options: RestoreOptions = {}): Promise<RestoreOutcome> {
+  const { context, machine } = workspace
+  requireConsistent(options)
+  const begunMs = context.clock.monotonicMs()
+  const run = newRunId(context)
+  await using stack = new AsyncDisposableStack()
+  const origin = await findOrigin(workspace, options, stack)
+  const server = stack.use(await openAdminServer(workspace, restoreTarget(origin.cluster, options.server), 'restore'))
+  const stamp = stampOf(context.clock.now(), origin.cluster?.timeZone ?? context.clock.timeZone())
+  const goal = chooseGoal(origin, options, stamp)
+  const settings = {
+    jobs: options.jobs ?? origin.cluster?.dump.jobs ?? machine.cpus,
+    validate: options.validate ?? (goal.kind === 'replace' ? ('content' as const) : ('rows' as const)),
+    safety: options.safetyBackup ?? true,
+    hooks: hooksOf(options, origin.cluster),
+  }
+  const plan = await planRestore(
+    server.reached.session,
+    {
+      goal,
+      backup: origin.manifest?.backup ?? null,
+      source: origin.manifest?.source ?? null,
+      file: origin.file,
+      server: server.name,
+      sameServer: await isSameServer(server, origin),
+      protectedDatabases: protectedOn(workspace, server),
+      keptAs: derivedName(goal.name, `_before_${stamp}`),
+      safetyBackup: settings.safety,
+      validate: settings.validate,
+      jobs: settings.jobs,
+      selected: options.tables ?? [],
+      hooks: { before: settings.hooks.before !== null, after: settings.hooks.after !== null, healthUrl: options.healthUrl ?? null, sqlFile: options.runSql ?? null },
+    },
+    server.connections.inside,
+  )
+  if (options.dryRun === true) {
+    if (options.verify !== false) {
+      await using stage = await makeStage(machine.workDirectory, run)
+      await using _staged = await stageOrigin(origin, stage.path, workspace)
+    }
+    return { plan, result: null, partial: false }
+  }
+  if (plan.refusals.length > 0) throw new Failure('target-unsafe', `this restore is refused: ${plan.refusals[0] ?? ''}`, { hints: plan.refusals.slice(1), details: { result: { plan, result: null } } })
+  await options.approve?.(plan)
+
+  const work = { workspace, options, origin, server, goal, plan, run, ...settings }
+  try {
+    if (settings.hooks.before !== null) await runHook('before', settings.hooks.before, hookEnvironment(workspace), context)
+    const done = await carryOut(work)
+    if (settings.hooks.after !== null) await runHook('after', settings.hooks.after, hookEnvironment(workspace), context)
+    if (options.healthUrl !== undefined) await waitForHealth(options.healthUrl, options.healthTimeoutSeconds ?? 120, context)
+    return describeOutcome(work, done, (context.clock.monotonicMs() - begunMs) / 1000)
+  } catch (error) {
+    await afterFailure(work, error)
+    throw error
+  }
+}
+
+interface Work {
+  readonly workspace: Workspace
+  readonly options: RestoreOptions
+  readonly origin: Origin
+  readonly server: AdminServer
+  readonly goal: RestoreGoal
+  readonly plan: RestorePlan
+  readonly run: string
+  readonly jobs: number
+  readonly validate: 'content' | 'rows' | 'none'
+  readonly hooks: { readonly before: readonly string[] | null; readonly after: readonly string[] | null; readonly onFailure: readonly string[] | null }
+}
+
+interface Done {
+  readonly copy: RestoredCopy
+  readonly keptAs: string | null
+  readonly safetyBackup: string | null
+  readonly dropped: boolean
+  readonly warnings: readonly string[]
+}
+
+/** Safety backup → read the whole backup → make room → load and validate → swap. Nothing is touched before the backup was read to its end. */
+async function carryOut(work: Work): Promise<Done> {
+  const { workspace, origin, server, plan, run, goal } = work
+  const { context, machine } = workspace
+  const admin = server.reached.session
+  const safetyBackup = plan.safetyBackup ? await takeSafetyBackup(work) : null
+  await using stage = await makeStage(machine.workDirectory, run)
+  await using staged = await stageOrigin(origin, stage.path, workspace)
+
+  const record = newRecord(work, safetyBackup)
+  const save = async (next: RestoreRecord) => {
+    if (origin.repository !== null) await writeRunRecord(origin.repository.storage, next)
+  }
+  const copyName = plan.action === 'swap' ? derivedName(goal.name, `_restoring_${run.slice(-4)}`) : goal.name
+  if (plan.action === 'replace-own-test' && plan.existing !== null) await dropOwnedDatabase(admin, plan.existing.oid, 'it is replaced by this test restore')
+  if ((plan.action === 'drop-and-create' || plan.action === 'drop-and-restore') && plan.existing !== null) {
+    const existing = await findDatabase(admin, plan.existing.name)
+    await save({ ...record, phase: 'dropping', oldOid: plan.existing.oid, oldName: plan.existing.name })
+    if (existing?.oid === plan.existing.oid) await dropByOid(admin, existing)
+  }
+  const copy = await restoreCopy(server.reached, staged, copyRequest(work, copyName, stage.path, await sqlOf(work)), server.connections, context)
+  if (goal.kind === 'replace') await requireGood(work, copy)
+
+  if (plan.action === 'swap' && plan.existing !== null && plan.keptAs !== null) {
+    const live = await findDatabase(admin, goal.name)
+    if (live === undefined || live.oid !== plan.existing.oid) throw new Failure('target-unsafe', `"${goal.name}" was changed by somebody else while the copy was restored; nothing was swapped`, { hints: [`the copy is "${copyName}"`] })
+    const warnings = await replaceBySwap(server.reached, { live, copy, keptAs: plan.keptAs, record, save }, server.connections, context)
+    return { copy: { ...copy, database: goal.name }, keptAs: plan.keptAs, safetyBackup, dropped: false, warnings }
+  }
+  await save({ ...record, phase: plan.action === 'drop-and-restore' ? 'dropped' : 'created', endedAt: utc(context.clock.now()), newOid: plan.action === 'use-empty' || plan.action === 'into-existing' ? null : copy.oid, newName: copy.database })
+  const drop = work.options.test === true && work.options.drop === true && copy.validation.outcome !== 'different'
+  if (drop) await dropOwnedDatabase(admin, copy.oid, 'the test is over')
+  return { copy, keptAs: null, safetyBackup, dropped: drop, warnings: [] }
+}
+
+/** A copy that differs from what was dumped never takes the place of production; it stays beside for a look. */
+async function requireGood(work: Work, copy: RestoredCopy): Promise<void> {
+  const problems = [...copy.errors.map((error) => error.message), ...copy.validation.problems.map((problem) => `${problem.object}: ${problem.message}`)]
+  if (problems.length === 0) return
+  await dropOwnedDatabase(work.server.reached.session, copy.oid, 'its content was not right').catch((error: unknown) => work.workspace.context.emit({ type: 'warning', code: 'clean-up-failed', message: messageOf(error) }))
+  throw new Failure('check-failed', `"${work.goal.name}" was not replaced: the restored copy is not what was dumped (${problems.length} differences)`, {
+    hints: [...problems.slice(0, 5), 'restore it beside the original to look at it: tidemark restore --as NAME'],
+  })
+}
+
+async function takeSafetyBackup(work: Work): Promise<string> {
+  const { workspace, goal, origin } = work
+  workspace.context.emit({ type: 'step-begun', step: 'safety-backup', subject: goal.name, expectedBytes: null })
+  try {
+    const result = await takeBackups(workspace, { type: 'dump', databases: [goal.name], name: `before_restore_${goal.name}_${work.run}`, nameUnique: true, ...(origin.cluster === null ? {} : { cluster: origin.cluster.name }) })
+    const backup = result.kind === 'done' ? result.backups[0] : undefined
+    if (backup === undefined) throw new Failure('bug', 'the safety backup gave no backup')
+    return backup.id
+  } catch (error) {
+    workspace.context.signal.throwIfAborted()
+    throw new Failure('target-unsafe', `"${goal.name}" was not touched: its safety backup failed (${messageOf(error)})`, {
+      cause: error,
+      hints: ['if the server is too damaged to be dumped, go on without: --no-safety-backup (the old database is then kept by rename)'],
+    })
+  }
+}
+
+function copyRequest(work: Work, database: string, stage: string, sql: string | null): CopyRequest {
+  const { options, origin, plan, goal } = work
+  const place = plan.action === 'use-empty' || plan.action === 'into-existing' ? 'existing' : 'create'
+  return {
+    run: work.run,
+    backup: origin.manifest?.backup.id ?? null,
+    source: origin.manifest?.source ?? null,
+    fingerprint: origin.manifest?.fingerprint ?? null,
+    database,
+    place,
+    mark: goal.kind === 'test' ? 'test' : 'restore',
+    jobs: work.jobs,
+    noOwner: options.noOwner === true,
+    noPrivileges: options.noPrivileges === true,
+    tables: options.tables ?? [],
+    dataOnly: options.dataOnly === true,
+    truncate: options.truncate === true,
+    clean: options.clean === true,
+    validate: work.validate,
+    sql,
+    stage,
+    expires: null,
+  }
+}
+
+async function sqlOf(work: Work): Promise<string | null> {
+  const { runSql } = work.options
+  return runSql === undefined ? null : readFile(resolve(work.workspace.machine.cwd, runSql), 'utf8')
+}
+
+async function stageOrigin(origin: Origin, stage: string, workspace: Workspace): Promise<StagedDump> {
+  const { context } = workspace
+  if (origin.file !== null) return stageForeignFile(origin.file, stage, context)
+  if (origin.repository === null || origin.manifest === null) throw new Error('a restore without an origin')
+  try {
+    return await stageBackup(origin.repository, origin.manifest, stage, context)
+  } catch (error) {
+    if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty')) throw error
+    const record = origin.state?.backups.get(origin.manifest.backup.id)
+    const intact = record === undefined || origin.state === null ? undefined : newestIntactBeside(origin.state, record)
+    throw new Failure('integrity', `backup ${origin.manifest.backup.id} is damaged, so nothing was touched: ${error.message}`, {
+      cause: error,
+      hints: intact === undefined ? ['no other backup of this database is known to be intact; look for a copy of the repository'] : [`the newest intact one is ${intact.facts.id}: tidemark restore ${intact.facts.id}`],
+      details: error.details,
+    })
+  }
+}
+
+async function findOrigin(workspace: Workspace, options: RestoreOptions, stack: AsyncDisposableStack): Promise<Origin> {
+  const subject = await chooseSubject(workspace, options)
+  const clusterName = options.cluster ?? (subject.kind === 'cluster' ? subject.name : undefined)
+  const configured = clusterName === undefined ? undefined : workspace.settings.clusters[clusterName]
+  const only = Object.values(workspace.settings.clusters)
+  const fallback = only.length === 1 ? (only[0] ?? null) : null
+  if (subject.kind === 'file') {
+    const cluster = configured ?? fallback
+    const open = await openRepositories(workspace, repositoryNames(workspace, cluster ?? undefined, options.repositories), { create: options.replace !== undefined, tolerant: true }).catch((error: unknown) => {
+      if (isFailure(error, 'repository-missing') && options.replace === undefined) return null
+      throw error
+    })
+    if (open !== null) stack.use(open)
+    return { cluster, clusterName: cluster?.name ?? 'files', repository: open?.repositories[0] ?? null, state: null, manifest: null, file: subject.path, database: cluster?.target.database ?? 'restored' }
+  }
+  const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true }))
+  const clusters = clusterName === undefined ? await knownClusters(workspace, open.repositories) : [clusterName]
+  const found = await locateBackup(open.repositories, clusters, subject.kind === 'backup' ? subject.text : 'latest', workspace.context)
+  const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
+  return {
+    cluster: workspace.settings.clusters[found.state.cluster] ?? configured ?? fallback,
+    clusterName: found.state.cluster,
+    repository: found.repository,
+    state: found.state,
+    manifest,
+    file: null,
+    database: manifest.backup.database,
+  }
+}
+
+async function chooseSubject(workspace: Workspace, options: RestoreOptions): Promise<Subject> {
+  if (options.file !== undefined) return { kind: 'file', path: resolve(workspace.machine.cwd, options.file) }
+  if (options.backup !== undefined) return { kind: 'backup', text: options.backup }
+  return options.wanted === undefined ? { kind: 'backup', text: 'latest' } : resolveSubject(workspace, options.wanted)
+}
+
+function requireConsistent(options: RestoreOptions): void {
+  const targets = [options.as !== undefined && '--as', options.test === true && '--test', options.replace !== undefined && '--replace'].filter((name) => name !== false)
+  if (targets.length > 1) throw new Failure('usage-invalid', `${targets.join(' and ')} exclude each other: each names another target`)
+  if (options.dropExisting === true && options.as === undefined) throw new Failure('usage-invalid', '--drop-existing needs --as NAME: the name of the database to drop')
+  if (options.replace !== undefined && (options.tables ?? []).length > 0) throw new Failure('usage-invalid', '--replace brings the whole database back; with --table restore beside it (--as), or into it (--clean, --data-only)')
+  if (options.dataOnly === true && options.truncate !== true && options.append !== true) throw new Failure('usage-invalid', '--data-only goes into existing tables: say --truncate to empty them first, or --append')
+  if (options.drop === true && options.test !== true) throw new Failure('usage-invalid', '--drop belongs to --test')
+}
+
+function chooseGoal(origin: Origin, options: RestoreOptions, stamp: string): RestoreGoal {
+  const name = options.as ?? origin.database
+  requireUsableName(name, 'database name')
+  if (options.replace !== undefined) return { kind: 'replace', name: origin.database, how: options.replace }
+  if (options.test === true) return { kind: 'test', name: derivedName(origin.database, '_restore_test') }
+  if (options.dataOnly === true) return { kind: 'into', name, how: options.truncate === true ? 'truncate' : 'append' }
+  if (options.clean === true) return { kind: 'into', name, how: 'clean' }
+  if (options.as === undefined) return { kind: 'new', name: derivedName(origin.database, `_restore_${stamp}`), explicit: false }
+  return options.dropExisting === true ? { kind: 'drop-existing', name } : { kind: 'new', name, explicit: true }
+}
+
+function stampOf(now: Temporal.Instant, timeZone: string): string {
+  const at = now.toZonedDateTimeISO(timeZone)
+  return `${at.toPlainDate().toString().replaceAll('-', '')}_${at.toPlainTime().toString({ smallestUnit: 'second' }).replaceAll(':', '')}`
+}
+
+/** Whether the backup came from this server: by system identifier where both are known, else by host and port. */
+async function isSameServer(server: AdminServer, origin: Origin): Promise<boolean> {
+  const source = origin.manifest?.source
+  if (source === null || source === undefined) return true
+  if (source.systemIdentifier !== null) {
+    try {
+      const [row] = await server.reached.session.query<{ id: string }>('SELECT system_identifier::text AS id FROM pg_catalog.pg_control_system()')
+      if (row !== undefined) return row.id === source.systemIdentifier
+    } catch (error) {
+      if (!isFailure(error, 'permission-denied', 'query-failed')) throw error
+    }
+  }
+  return source.host === server.target.host && source.port === server.target.port
+}
+
+function protectedOn(workspace: Workspace, server: AdminServer): ReadonlySet<string> {
+  const names = new Set<string>()
+  for (const cluster of Object.values(workspace.settings.clusters)) {
+    if (cluster.target.host !== server.target.host || cluster.target.port !== server.target.port) continue
+    for (const name of [cluster.target.database, ...cluster.dump.databases]) names.add(name)
+  }
+  return names
+}
+
+function hooksOf(options: RestoreOptions, cluster: ClusterSettings | null): Work['hooks'] {
+  return {
+    before: options.before === undefined ? (cluster?.hooks.beforeRestore ?? null) : splitWords(options.before),
+    after: options.after === undefined ? (cluster?.hooks.afterRestore ?? null) : splitWords(options.after),
+    onFailure: cluster?.hooks.onFailure ?? null,
+  }
+}
+
+/** Hooks get PATH and HOME, and none of our credentials. */
+function hookEnvironment(workspace: Workspace): Readonly<Record<string, string>> {
+  const { env } = workspace.machine
+  return Object.fromEntries(['PATH', 'HOME', 'LANG', 'TZ', 'DOCKER_HOST', 'XDG_RUNTIME_DIR'].flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])))
+}
+
+function newRecord(work: Work, safetyBackup: string | null): RestoreRecord {
+  const { origin, server, run, goal } = work
+  return {
+    format: 'tidemark-run/1',
+    run,
+    cluster: origin.clusterName,
+    verb: 'restore',
+    startedAt: utc(work.workspace.context.clock.now()),
+    endedAt: null,
+    backup: origin.manifest?.backup.id ?? null,
+    file: origin.file,
+    phase: 'failed',
+    server: { host: server.target.host, port: server.target.port, systemIdentifier: null },
+    database: goal.name,
+    newOid: null,
+    newName: null,
+    oldOid: null,
+    oldName: null,
+    safetyBackup,
+  }
+}
+
+/** The application is started again after a failure too; a failing hook must not hide why. */
+async function afterFailure(work: Work, error: unknown): Promise<void> {
+  const { context } = work.workspace
+  const unstoppable = { ...context, signal: new AbortController().signal }
+  for (const [name, command] of [
+    ['after', isFailure(error, 'hook-failed') ? null : work.hooks.after],
+    ['onFailure', work.hooks.onFailure],
+  ] as const) {
+    if (command === null) continue
+    await runHook(name, command, hookEnvironment(work.workspace), unstoppable).catch((hookError: unknown) => context.emit({ type: 'warning', code: 'hook-failed', message: messageOf(hookError) }))
+  }
+}
+
+function describeOutcome(work: Work, done: Done, durationSeconds: number): RestoreOutcome {
+  const { server, plan, origin } = work
+  const { copy } = done
+  const target = { ...server.target, database: copy.database }
+  const validation = copy.validation
+  const warnings = [...plan.warnings, ...copy.warnings, ...done.warnings]
+  const result: RestoreResult = {
+    run: work.run,
+    connection: formatConnectionUrl(target),
+    database: copy.database,
+    directory: null,
+    host: target.host,
+    port: target.port,
+    user: target.user,
+    socketDirectory: target.host?.startsWith('/') === true ? target.host : null,
+    reachedLsn: origin.manifest?.backup.startLsn ?? null,
+    reachedTime: origin.manifest?.backup.startedAt ?? null,
+    tables: validation.tables,
+    validation: validation.how,
+    errors: copy.errors,
+    warnings: [...warnings, ...validation.problems.map((problem) => `${problem.object}: ${problem.message}`)],
+    keptAs: done.keptAs,
+    safetyBackup: done.safetyBackup,
+    dropped: done.dropped,
+    durationSeconds,
+  }
+  return { plan, result, partial: copy.errors.length > 0 || validation.outcome === 'different' }
+}

@@ -1,0 +1,104 @@
+import { restoreBackup, type RestoreOptions, type RestoreOutcome } from '../api/restore-backup.ts'
+import { parseDuration } from '../config/units.ts'
+import { Failure } from '../kernel/failure.ts'
+import type { RestorePlan } from '../restore/plan-restore.ts'
+import type { RestoreFlags } from './commands/restore.ts'
+import { formatBytes, formatCount, formatDuration, formatUtc, printable, table } from './render/format.ts'
+import type { Output } from './render/output.ts'
+import type { Runtime } from './runtime.ts'
+
+/** `tidemark restore`: flags to options, the plan and the question, the result. */
+export async function runRestore(runtime: Runtime, wanted: string | undefined, flags: RestoreFlags): Promise<void> {
+  const { output } = runtime
+  if (flags.to !== undefined || flags.into !== undefined) {
+    throw new Failure('usage-invalid', '--to and --into need base backups, which come with a later version', { hints: ['restore the newest dump before the moment: tidemark list'] })
+  }
+  const outcome = await restoreBackup(await runtime.workspace(), {
+    ...optionsOf(wanted, flags),
+    approve: async (plan) => {
+      // Only what ends something that is there asks; a new database beside harms nobody.
+      if (!['swap', 'drop-and-restore', 'drop-and-create', 'into-existing'].includes(plan.action)) return
+      if (!output.json) renderPlan(output, plan)
+      await runtime.confirm(question(plan), { yes: flags.yes, ...(plan.action === 'swap' || plan.action === 'drop-and-restore' ? { typed: plan.database } : {}) })
+    },
+  })
+  output.document(outcome.result === null ? { plan: outcome.plan, result: null } : { plan: outcome.plan, result: outcome.result })
+  if (outcome.result === null) {
+    renderPlan(output, outcome.plan)
+    output.line(outcome.plan.refusals.length > 0 ? 'It would be refused. Nothing was changed.' : 'Nothing was changed. Run without --dry-run to start.')
+    if (outcome.plan.refusals.length > 0) runtime.exitCode = 15
+    return
+  }
+  renderResult(output, outcome, flags)
+  if (outcome.partial) runtime.exitCode = 3
+}
+
+function question(plan: RestorePlan): string {
+  if (plan.action === 'swap') return `Database "${plan.database}" on ${plan.server} will be replaced; the old one is kept as "${plan.keptAs ?? ''}".`
+  if (plan.action === 'into-existing') return `Objects of database "${plan.database}" on ${plan.server} will be changed. Go on?`
+  return `Database "${plan.database}" on ${plan.server} will be DROPPED first.`
+}
+
+function optionsOf(wanted: string | undefined, flags: RestoreFlags): RestoreOptions {
+  const given = {
+    wanted,
+    backup: flags.backup,
+    file: flags.file,
+    cluster: flags.cluster,
+    repositories: flags.repo,
+    as: flags.as,
+    test: flags.test,
+    drop: flags.drop,
+    replace: flags.replaceDrop === true ? ('drop' as const) : flags.replace === true ? ('swap' as const) : undefined,
+    dropExisting: flags.dropExisting,
+    clean: flags.clean,
+    tables: flags.table,
+    dataOnly: flags.dataOnly,
+    truncate: flags.truncate,
+    append: flags.append,
+    server: flags.server,
+    jobs: flags.jobs,
+    noOwner: !flags.owner,
+    noPrivileges: !flags.privileges,
+    runSql: flags.runSql,
+    before: flags.before,
+    after: flags.after,
+    healthUrl: flags.healthUrl,
+    healthTimeoutSeconds: flags.healthTimeout === undefined ? undefined : parseDuration(flags.healthTimeout),
+    safetyBackup: flags.safetyBackup,
+    validate: flags.validate,
+    verify: flags.verify,
+    dryRun: flags.dryRun,
+  }
+  if (flags.roleMap !== undefined) throw new Failure('usage-invalid', '--role-map comes with a later version', { hints: ['leave owners and grants out: --no-owner --no-privileges'] })
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as RestoreOptions
+}
+
+function renderPlan(output: Output, plan: RestorePlan): void {
+  const rows = [
+    ['From', plan.file === null ? `${plan.backup ?? ''}${plan.takenAt === null ? '' : `, taken ${formatUtc(plan.takenAt)} UTC`}${plan.sizeBytes === null ? '' : `, ${formatBytes(plan.sizeBytes)}`}` : printable(plan.file)],
+    ['Into', `database "${printable(plan.database)}" on ${printable(plan.server)}${plan.existing === null ? ' (new)' : plan.existing.sizeBytes === null ? ' (exists)' : ` (exists, ${formatBytes(plan.existing.sizeBytes)})`}`],
+  ]
+  output.line(table(rows))
+  for (const [index, step] of plan.steps.entries()) output.line(`  ${index + 1}. ${printable(step)}`)
+  for (const warning of plan.warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning)}`)
+  for (const refusal of plan.refusals) output.line(`${output.paint('red', '✗')} ${printable(refusal)}`)
+}
+
+function renderResult(output: Output, outcome: RestoreOutcome, flags: RestoreFlags): void {
+  const { result } = outcome
+  if (result === null) return
+  const bad = result.tables.filter((each) => !each.match)
+  const rows = result.tables.reduce((sum, each) => sum + (each.restoredRows ?? 0), 0)
+  const compared = { content: 'content equal', rows: 'row counts equal', none: 'not validated' }[result.validation]
+  const judged = bad.length > 0 ? output.paint('red', `${bad.length} of ${result.tables.length} tables differ`) : result.validation === 'none' ? output.paint('yellow', compared) : `${result.tables.length} tables, ${formatCount(rows)} rows, ${compared}`
+  output.line(`${outcome.partial ? output.paint('yellow', '!') : output.paint('green', '✓')} restored into "${printable(result.database)}" in ${formatDuration(result.durationSeconds)}: ${judged}`)
+  for (const error of result.errors.slice(0, 20)) output.line(`  ${output.paint('red', 'error')} ${printable(error.message)}${error.statement === null ? '' : `\n        ${printable(error.statement).slice(0, 200)}`}`)
+  if (result.errors.length > 20) output.line(`  … and ${result.errors.length - 20} more errors (--json lists all)`)
+  for (const warning of result.warnings) output.line(`  ${output.paint('yellow', '!')} ${printable(warning)}`)
+  if (result.keptAs !== null) output.line(`  the old database is kept as "${printable(result.keptAs)}"; put it back with: tidemark undo ${result.run}`)
+  if (result.safetyBackup !== null) output.line(`  safety backup: ${result.safetyBackup}`)
+  if (result.dropped) return output.line('  the test database was dropped again')
+  output.line(`  connect: ${result.connection}`)
+  if (flags.test === true || result.keptAs === null) output.line(`  remove it again: tidemark undo ${result.run}`)
+}

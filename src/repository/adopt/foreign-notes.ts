@@ -1,0 +1,57 @@
+import type { Storage } from '../../storage/storage.ts'
+import { readObjectIfThere } from '../bytes.ts'
+
+/** What a `.info` beside a foreign dump says; every part may be missing, and nothing of it is trusted before what the dump itself says. */
+export interface ForeignNotes {
+  readonly database: string | null
+  readonly container: string | null
+  readonly user: string | null
+  readonly hostname: string | null
+  readonly takenAt: Temporal.Instant | null
+  /** Level of the outer compression, where it is a digit. */
+  readonly compressionLevel: string | null
+  /** What is wrong with the file, when it cannot be used. */
+  readonly problem: string | null
+}
+
+const limitBytes = 64 * 1024 * 1024
+
+/** Reads the `.info` at `key`; undefined when there is none. One that cannot be read is said, and is otherwise as none. */
+export async function readForeignNotes(storage: Storage, key: string, signal: AbortSignal): Promise<ForeignNotes | undefined> {
+  const bytes = await readObjectIfThere(storage, key, limitBytes, signal)
+  if (bytes === undefined) return undefined
+  let json: unknown
+  try {
+    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+  } catch {
+    // For people and scripts only: the dump is as good without it.
+    return { ...nothing, problem: `${key} is not JSON and was not used` }
+  }
+  const fields: Record<string, unknown> = typeof json === 'object' && json !== null ? { ...json } : {}
+  const text = (name: string) => {
+    const value = fields[name]
+    return typeof value === 'string' && value.trim() !== '' && value.length <= 300 ? value.trim() : null
+  }
+  return {
+    database: text('database'),
+    container: text('container'),
+    user: text('user'),
+    hostname: text('hostname'),
+    takenAt: instantOf(text('created_at')),
+    compressionLevel: /^[1-9]$/.test(text('compression') ?? '') ? text('compression') : null,
+    problem: null,
+  }
+}
+
+const nothing: ForeignNotes = { database: null, container: null, user: null, hostname: null, takenAt: null, compressionLevel: null, problem: null }
+
+/** RFC 3339 with an offset, as `date --iso-8601=seconds` writes it; anything else is no certain moment. */
+function instantOf(text: string | null): Temporal.Instant | null {
+  if (text === null) return null
+  try {
+    return Temporal.Instant.from(text)
+  } catch (error) {
+    if (error instanceof RangeError) return null
+    throw error
+  }
+}

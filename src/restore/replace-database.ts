@@ -1,0 +1,84 @@
+import { utc } from '../kernel/clock.ts'
+import type { Context } from '../kernel/context.ts'
+import { Failure } from '../kernel/failure.ts'
+import type { Reached } from '../postgres/reach.ts'
+import type { Session } from '../postgres/session.ts'
+import { quoteIdentifier } from '../postgres/identifiers.ts'
+import { applyDatabaseAcl, findDatabase, findDatabaseByOid, formatMark, type FoundDatabase } from './owned-database.ts'
+import { settingStatement, type Connections, type RestoredCopy } from './restore-dump.ts'
+import type { RestoreRecord } from './run-record.ts'
+import { swapDatabases } from './swap.ts'
+
+/** Puts a validated copy in the place of the live database, and keeps the old one under another name. */
+export interface ReplaceRequest {
+  readonly live: FoundDatabase
+  readonly copy: RestoredCopy
+  readonly keptAs: string
+  readonly record: RestoreRecord
+  /** Writes the run record; called before the swap and after it. */
+  readonly save: (record: RestoreRecord) => Promise<void>
+}
+
+/**
+ * Live properties → copy, record, swap, record. Until the swap's transaction commits the live database is untouched; after it
+ * the new one is live. A crash between the two is told from the OIDs in the record.
+ */
+export async function replaceBySwap(admin: Reached, request: ReplaceRequest, connections: Connections, context: Context): Promise<readonly string[]> {
+  const { live, copy, keptAs } = request
+  const warnings = await carryProperties(admin.session, live, copy)
+  context.emit({ type: 'step-begun', step: 'swap', subject: live.name, expectedBytes: null })
+  const begunMs = context.clock.monotonicMs()
+  await request.save({ ...request.record, phase: 'swapping', newOid: copy.oid, newName: copy.database, oldOid: live.oid, oldName: keptAs })
+  await using terminator = await connections.fresh()
+  const mark = { kind: 'old' as const, run: request.record.run, backup: null, at: utc(context.clock.now()), expires: null }
+  await swapDatabases(
+    admin.session,
+    terminator,
+    {
+      away: { oid: live.oid, from: live.name, to: keptAs },
+      into: { oid: copy.oid, from: copy.database, to: live.name },
+      comments: [
+        { database: live.name, comment: live.comment },
+        { database: keptAs, comment: formatMark(mark) },
+      ],
+    },
+    context,
+  )
+  await request.save({ ...request.record, phase: 'swapped', endedAt: utc(context.clock.now()), newOid: copy.oid, newName: live.name, oldOid: live.oid, oldName: keptAs })
+  context.emit({ type: 'step-ended', step: 'swap', subject: live.name, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: null, note: `the old one is kept as "${keptAs}"` })
+  return warnings
+}
+
+/** Owner, privileges, settings, connection limit and template flag of the live database, as they are now, for the one that takes its place. */
+async function carryProperties(session: Session, live: FoundDatabase, copy: RestoredCopy): Promise<readonly string[]> {
+  const [row] = await session.query<{ acl: string[] | null; limit: number; current: string }>(
+    'SELECT datacl::text[] AS acl, datconnlimit AS limit, pg_catalog.pg_get_userbyid((SELECT datdba FROM pg_catalog.pg_database WHERE oid = $2::oid)) AS current FROM pg_catalog.pg_database WHERE oid = $1::oid',
+    [live.oid, copy.oid],
+  )
+  if (row === undefined) throw new Failure('database-missing', `database "${live.name}" disappeared while its replacement was restored`)
+  const name = quoteIdentifier(copy.database)
+  const warnings: string[] = []
+  if (row.acl !== null) {
+    const roles = new Set((await session.query<{ rolname: string }>('SELECT rolname FROM pg_catalog.pg_roles')).map((role) => role.rolname))
+    warnings.push(...(await applyDatabaseAcl(session, copy.database, row.acl, roles)))
+  }
+  if (row.limit !== -1) await session.query(`ALTER DATABASE ${name} CONNECTION LIMIT ${row.limit}`)
+  const settings = await session.query<{ setting: string }>(
+    `SELECT CASE WHEN s.setrole = 0 THEN '' ELSE pg_catalog.pg_get_userbyid(s.setrole) || E'\\t' END || u.setting AS setting FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS u(setting) WHERE s.setdatabase = $1::oid`,
+    [live.oid],
+  )
+  for (const { setting } of settings) await session.query(settingStatement(copy.database, setting))
+  // The owner comes last: a role that is no superuser gives away its right to change the rest with it.
+  if (live.owner !== row.current) await session.query(`ALTER DATABASE ${name} OWNER TO ${quoteIdentifier(live.owner)}`)
+  return warnings
+}
+
+export type SwapState = 'before' | 'after' | 'neither'
+
+/** What a swap that may have been interrupted did, read from the OIDs. */
+export async function swapStateOf(session: Session, record: RestoreRecord): Promise<SwapState> {
+  if (record.newOid === null || record.oldOid === null) return 'neither'
+  const live = await findDatabase(session, record.database)
+  if (live?.oid === record.newOid && (await findDatabaseByOid(session, record.oldOid)) !== undefined) return 'after'
+  return live?.oid === record.oldOid ? 'before' : 'neither'
+}

@@ -1,0 +1,82 @@
+import { utc } from '../kernel/clock.ts'
+import type { Context } from '../kernel/context.ts'
+import { Failure } from '../kernel/failure.ts'
+import { derivedName } from '../postgres/identifiers.ts'
+import type { Session } from '../postgres/session.ts'
+import { dropOwnedDatabase, findDatabaseByOid, formatMark } from './owned-database.ts'
+import { swapStateOf } from './replace-database.ts'
+import type { RestoreRecord } from './run-record.ts'
+import { swapDatabases, swapObstacles } from './swap.ts'
+
+/** What `undo` would do: swap back, or drop what a restore created. Names what it sets aside. */
+export interface UndoPlan {
+  readonly run: string
+  readonly kind: 'swap-back' | 'drop-created' | 'nothing'
+  readonly database: string
+  /** Where the database that is live now is kept after swapping back. */
+  readonly setAside: string | null
+  readonly lines: readonly string[]
+  readonly refusals: readonly string[]
+}
+
+/** Looks at the databases by OID and plans. Pure reading. */
+export async function planUndo(session: Session, record: RestoreRecord, stamp: string): Promise<UndoPlan> {
+  const base = { run: record.run, database: record.database, setAside: null, refusals: [] as readonly string[] }
+  if (record.oldOid !== null && record.newOid !== null) {
+    const state = await swapStateOf(session, record)
+    if (state === 'before') return { ...base, kind: 'nothing', lines: [`the swap of run ${record.run} never happened: "${record.database}" is the original`] }
+    const old = await findDatabaseByOid(session, record.oldOid)
+    if (state === 'neither' || old === undefined) {
+      return { ...base, kind: 'nothing', lines: [], refusals: [`what run ${record.run} replaced (kept as "${record.oldName ?? '?'}") is gone, or "${record.database}" was replaced again since`] }
+    }
+    const setAside = derivedName(record.database, `_undone_${stamp}`)
+    const live = await findDatabaseByOid(session, record.newOid)
+    return {
+      ...base,
+      kind: 'swap-back',
+      setAside,
+      lines: [`"${old.name}" becomes "${record.database}" again`, `what is "${live?.name ?? record.database}" now, with everything written to it since ${record.endedAt ?? record.startedAt}, is kept as "${setAside}"`],
+      refusals: await swapObstacles(session, record.database),
+    }
+  }
+  const created = record.newOid === null ? undefined : await findDatabaseByOid(session, record.newOid)
+  if (created === undefined) return { ...base, kind: 'nothing', lines: [`what run ${record.run} created is gone already`] }
+  if (created.mark === undefined) return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" does not carry the mark of a restored copy any more, so it is not dropped`] }
+  return { ...base, kind: 'drop-created', database: created.name, lines: [`drop "${created.name}", which run ${record.run} created`] }
+}
+
+/** Carries the plan out and records it. */
+export async function executeUndo(
+  session: Session,
+  terminator: Session,
+  work: { plan: UndoPlan; record: RestoreRecord; save: (record: RestoreRecord) => Promise<void> },
+  context: Context,
+): Promise<void> {
+  const { plan, record, save } = work
+  if (plan.refusals.length > 0) throw new Failure('target-unsafe', `run ${plan.run} cannot be undone: ${plan.refusals.join('; ')}`)
+  if (plan.kind === 'nothing') throw new Failure('already-done', plan.lines.join('; '))
+  if (plan.kind === 'drop-created') {
+    if (record.newOid !== null) await dropOwnedDatabase(session, record.newOid, 'undo')
+    return save({ ...record, phase: 'undone', endedAt: utc(context.clock.now()) })
+  }
+  if (record.oldOid === null || record.newOid === null || record.oldName === null || plan.setAside === null) throw new Error('a swap without its OIDs')
+  const old = await findDatabaseByOid(session, record.oldOid)
+  const live = await findDatabaseByOid(session, record.newOid)
+  if (old === undefined || live === undefined) throw new Failure('target-unsafe', 'a database of this swap disappeared meanwhile; nothing was renamed')
+  await save({ ...record, phase: 'undoing' })
+  const mark = { kind: 'undone' as const, run: record.run, backup: record.backup, at: utc(context.clock.now()), expires: null }
+  await swapDatabases(
+    session,
+    terminator,
+    {
+      away: { oid: live.oid, from: live.name, to: plan.setAside },
+      into: { oid: old.oid, from: old.name, to: record.database },
+      comments: [
+        { database: record.database, comment: live.comment },
+        { database: plan.setAside, comment: formatMark(mark) },
+      ],
+    },
+    context,
+  )
+  await save({ ...record, phase: 'undone', endedAt: utc(context.clock.now()) })
+}
