@@ -6,7 +6,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { createWriteStream, existsSync, mkdirSync, renameSync, statSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
@@ -49,7 +49,12 @@ async function compare(): Promise<void> {
   mkdirSync(options.directory, { recursive: true })
   const text = await textFile(Number(options.megabytes) * 1e6)
   const contests = contestsFor(text).filter(({ name }) => name.includes(options.only))
-  console.log(`input ${statSync(text).size} bytes, ${workers} workers, ${options.rounds} rounds; seconds, MB/s, bytes out, CPU s, peak RSS MB`)
+  console.log(
+    `input ${statSync(text).size} bytes, ${workers} workers, ${options.rounds} rounds; seconds, MB/s, bytes out, CPU s (stock: with cat and wc), peak RSS MB`,
+  )
+  // Beside other work the contestant with more threads gets more of the machine, so nothing is judged then.
+  const busy = (loadavg()[0] ?? 0) > availableParallelism() / 2
+  if (busy) console.log(`the machine is busy (load ${loadavg()[0]?.toFixed(1)}): these ratios prove nothing`)
   let slow = false
   for (const contest of contests) {
     const ours: Run[] = []
@@ -69,7 +74,7 @@ async function compare(): Promise<void> {
     console.log(`  size   ${size.toFixed(4)} of stock`)
     if (contest.name === 'zstd-3' && (ratio > 1.1 || Math.max(...ours.map(({ rssMegabytes }) => rssMegabytes ?? 0)) > 200)) slow = true
   }
-  if (slow) {
+  if (slow && !busy) {
     console.log('\nzstd-3 missed its goal: at most 1.10 times zstd -3 -T2, under 200 MB')
     process.exitCode = 1
   }

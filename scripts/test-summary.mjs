@@ -1,6 +1,6 @@
 // Adds up vitest's JSON reports and prints, as the last line, `N passed, N failed, N skipped`.
 //   node scripts/test-summary.mjs REPORT…
-// TIDEMARK_OTHER_FAILURES counts what failed besides tests. Fails if anything failed, if nothing ran, or if an expected service (TIDEMARK_EXPECT_SERVICES) had a test skipped or none passed.
+// TIDEMARK_OTHER_FAILURES counts what failed besides tests; TIDEMARK_TESTS_FAILED=yes says that a run of them did. Fails if anything failed, if nothing ran, or if an expected service (TIDEMARK_EXPECT_SERVICES) had a test skipped or none passed.
 import { readFileSync } from 'node:fs'
 
 const tests = []
@@ -35,6 +35,7 @@ const count = (...states) => tests.filter(({ status }) => states.includes(status
 const passed = count('passed')
 const failed = count('failed') + failedFiles + others
 const skipped = tests.length - passed - count('failed')
+if (process.env.TIDEMARK_TESTS_FAILED === 'yes' && failed === others) complain('a test run failed, and its report does not say why')
 if (tests.length === 0) complain('no test ran')
 
 for (const service of (process.env.TIDEMARK_EXPECT_SERVICES ?? '').split(',').filter(Boolean)) {

@@ -3,11 +3,12 @@ import { malformed } from './faults.ts'
 /** More than any definition that a server can send (1 GB is its limit for one value; pg_dump's are far smaller). */
 const stringLimitBytes = 256 * 1024 * 1024
 
-/** Thrown by a cursor that stands at the end of what has come so far; not an error. */
-export class Shortage {
+/** Thrown by a cursor that stands at the end of what has come so far; the reader tries again when more has come. */
+export class Shortage extends Error {
   readonly neededBytes: number
 
   constructor(neededBytes: number) {
+    super(`${neededBytes} bytes are needed`)
     this.neededBytes = neededBytes
   }
 }

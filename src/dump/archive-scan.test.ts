@@ -55,7 +55,7 @@ describe('what an archive holds', () => {
   test('is counted and digested in every version of the format, compressed or not', async () => {
     const expected = await scanWhole(buildArchive(shape))
     expect(expected.tables.map(({ name, rows, bytes }) => [name, rows, bytes])).toEqual([
-      ['accounts', 3, 20],
+      ['accounts', 3, 17],
       ['empty', 0, 0],
       ['Weird "name"', 2, 2],
     ])
@@ -123,7 +123,7 @@ describe('a damaged archive', () => {
       await fc.assert(
         fc.asyncProperty(fc.array(fc.tuple(fc.nat(archive.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 }), async (changes) => {
           const changed = Buffer.from(archive)
-          for (const [at, value] of changed.length > 0 ? changes : []) changed[at] = value
+          for (const [at, value] of changes) changed[at] = value
           // It may be refused or not (a changed value is still an archive), but only by a foreseen failure.
           await failureOf(scanWhole(changed))
         }),

@@ -6,7 +6,7 @@ import { createTocReader, type ArchiveToc, type TocEntry } from './archive-toc.t
 import { createCopyStaging } from './copy-staging.ts'
 import { malformed } from './faults.ts'
 import { createDecompressor, type InnerMethod } from './inner-decompression.ts'
-import type { ByteSink, DumpSink } from './sink.ts'
+import type { DumpSink } from './sink.ts'
 import { contentOf, nameOf, tellSequences } from './toc-content.ts'
 
 /** The files of a directory dump, wherever they lie: a local directory, or objects in a repository. */
@@ -40,6 +40,9 @@ export interface DirectoryScanOptions {
 
 const suffixes: Readonly<Record<string, InnerMethod | 'none' | 'lz4'>> = { '': 'none', '.gz': 'gzip', '.zst': 'zstd', '.lz4': 'lz4' }
 
+/** What pg_dump calls its data files; one that nothing refers to means that a list was cut. */
+const dataFile = /^(?:\d+\.dat|blob_\d+\.dat|blobs(?:_\d+)?\.toc)(?:\.gz|\.zst|\.lz4)?$/
+
 /** A directory dump on this machine. Only regular files count. */
 export function localDumpFiles(directory: string): DumpFiles {
   return {
@@ -59,11 +62,11 @@ export function localDumpFiles(directory: string): DumpFiles {
  * Scans a directory dump (pg_backup_directory.c): toc.dat, a file of rows per table, and for large objects lists (`blobs.toc`, from 17
  * `blobs_<n>.toc`) with a file per object. Resolves when every promised file was there and whole.
  */
-export async function scanDirectory(files: DumpFiles, sink: DumpSink, options: DirectoryScanOptions = {}): Promise<DirectoryScan> {
-  const listed = new Map((await files.list()).map((file) => [file.name, file]))
+export async function scanDirectory(source: DumpFiles, sink: DumpSink, options: DirectoryScanOptions = {}): Promise<DirectoryScan> {
+  const listed = new Map((await source.list()).map((file) => [file.name, file]))
   const used = new Set<string>()
   const read = async function* (name: string): AsyncGenerator<Uint8Array> {
-    for await (const chunk of files.read(name)) {
+    for await (const chunk of source.read(name)) {
       options.signal?.throwIfAborted()
       options.onBytes?.(chunk.length)
       yield chunk
@@ -79,27 +82,21 @@ export async function scanDirectory(files: DumpFiles, sink: DumpSink, options: D
 
   const toc = await readTocFile(read, claim('toc.dat', 'its table of contents'))
   tellSequences(toc, sink)
-  const tasks: (() => Promise<void>)[] = []
-  for (const entry of toc.entries.filter((each) => each.hadData)) {
-    const content = contentOf(entry)
-    if (content.kind === 'large-objects') tasks.push(...(await objectTasks(entry, { read, claim, sink })))
-    else {
-      const name = claim(fileNameOf(entry, /^\d+\.dat$/), `the rows of ${nameOf(entry)}`)
-      if (content.kind === 'other') sink.notCompared(nameOf(entry), content.why)
-      tasks.push(() => readTable(read(name), { name, entry, target: content.kind === 'rows' ? openTable(name) : null, isRows: content.kind === 'rows' }))
-      function openTable(file: string): ByteSink | null {
-        if (!file.endsWith('.lz4')) return content.kind === 'rows' ? sink.table(content.section) : null
-        sink.notCompared(nameOf(entry), 'pg_dump compressed it with lz4, which Tidemark cannot read')
-        return null
-      }
-    }
+  const tasks: Task[] = []
+  for (const entry of toc.entries.filter(({ hadData }) => hadData)) {
+    if (contentOf(entry).kind === 'large-objects') tasks.push(...(await objectTasks(entry, { read, claim, sink })))
+    else tasks.push(tableTask(entry, { read, claim, sink }))
   }
+  const strangers = [...listed.keys()].filter((name) => !used.has(name))
+  const orphan = strangers.find((name) => dataFile.test(name))
+  if (orphan !== undefined) throw malformed(`data file ${orphan} belongs to nothing in its table of contents`, 0)
   await inParallel(tasks, options.jobs ?? 4)
 
-  const mine = [...used].map((name) => listed.get(name)).filter((file) => file !== undefined)
-  return { toc, files: mine, sizeBytes: mine.reduce((sum, file) => sum + file.sizeBytes, 0), strangers: [...listed.keys()].filter((name) => !used.has(name)) }
+  const files = [...used].flatMap((name) => listed.get(name) ?? [])
+  return { toc, files, sizeBytes: files.reduce((sum, file) => sum + file.sizeBytes, 0), strangers }
 }
 
+type Task = () => Promise<void>
 type Read = (name: string) => AsyncIterable<Uint8Array>
 
 async function readTocFile(read: Read, name: string): Promise<ArchiveToc> {
@@ -120,14 +117,14 @@ function fileNameOf(entry: TocEntry, form: RegExp): string {
   return entry.fileName
 }
 
-interface ObjectReading {
+interface EntryReading {
   readonly read: Read
   readonly claim: (name: string, what: string) => string
   readonly sink: DumpSink
 }
 
 /** One task per large object that the list names: lines of `<oid> blob_<oid>.dat`. */
-async function objectTasks(entry: TocEntry, { read, claim, sink }: ObjectReading): Promise<(() => Promise<void>)[]> {
+async function objectTasks(entry: TocEntry, { read, claim, sink }: EntryReading): Promise<Task[]> {
   const list = claim(fileNameOf(entry, /^blobs(_\d+)?\.toc$/), 'the list of large objects')
   const pieces: Uint8Array[] = []
   await decompressed(read(list), list, (piece) => pieces.push(Buffer.from(piece)))
@@ -146,13 +143,21 @@ async function objectTasks(entry: TocEntry, { read, claim, sink }: ObjectReading
   })
 }
 
-async function readTable(source: AsyncIterable<Uint8Array>, file: { name: string; entry: TocEntry; target: ByteSink | null; isRows: boolean }): Promise<void> {
-  if (!file.isRows || file.target === null) return decompressed(source, file.name, () => undefined)
-  const staging = createCopyStaging()
-  staging.begin(file.target)
-  await decompressed(source, file.name, (piece) => staging.append(Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength), 0, piece.length))
-  const problem = staging.finish()
-  if (problem !== null) throw new Failure('dump-empty', `the dump is not complete: table ${nameOf(file.entry)} in ${file.name}: ${problem}`, { details: { file: file.name } })
+/** Reads the file of one table; what it holds is told to the sink in the order of the table of contents. */
+function tableTask(entry: TocEntry, { read, claim, sink }: EntryReading): Task {
+  const name = claim(fileNameOf(entry, /^\d+\.dat$/), `the rows of ${nameOf(entry)}`)
+  const content = contentOf(entry)
+  const why = content.kind === 'other' ? content.why : name.endsWith('.lz4') ? 'pg_dump compressed it with lz4, which Tidemark cannot read' : null
+  if (why !== null) sink.notCompared(nameOf(entry), why)
+  const target = content.kind === 'rows' && why === null ? sink.table(content.section) : null
+  if (target === null) return () => decompressed(read(name), name, () => undefined)
+  return async () => {
+    const staging = createCopyStaging()
+    staging.begin(target)
+    await decompressed(read(name), name, (piece) => staging.append(Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength), 0, piece.length))
+    const problem = staging.finish()
+    if (problem !== null) throw new Failure('dump-empty', `the dump is not complete: table ${nameOf(entry)} in ${name}: ${problem}`, { details: { file: name } })
+  }
 }
 
 /** Reads a file to its end and gives on its content, decompressed by its name. */
@@ -164,18 +169,21 @@ async function decompressed(source: AsyncIterable<Uint8Array>, name: string, onB
   }
   const stream = createDecompressor(method, onBytes)
   try {
+    let fileBytes = 0
     for await (const chunk of source) {
+      fileBytes += chunk.length
       stream.push(chunk)
       await stream.settled()
     }
-    await stream.end()
+    // pg_dump 17 and 18 write nothing at all, not even a frame, for an empty large object. (An empty table has its end marker.)
+    if (fileBytes > 0 || method !== 'zstd') await stream.end()
   } catch (error) {
     if (error instanceof Failure || (error instanceof Error && error.name === 'AbortError')) throw error
     throw malformed(`file ${name} cannot be decompressed: ${messageOf(error)}`, 0)
   }
 }
 
-async function inParallel(tasks: readonly (() => Promise<void>)[], jobs: number): Promise<void> {
+async function inParallel(tasks: readonly Task[], jobs: number): Promise<void> {
   const queue = tasks.values()
   let failed = false
   const work = async () => {

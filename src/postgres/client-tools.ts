@@ -148,9 +148,10 @@ function archiveFormat(major: number): number {
   return major >= 17 ? 16 : major === 16 ? 15 : 14
 }
 
-function missing(found: readonly ClientTools[], wish: ToolWish, programs: readonly string[]): Failure {
+function missing(found: readonly ClientTools[], wish: ToolWish, programs: readonly ClientToolName[]): Failure {
   const wanted = Math.max(wish.serverMajor, wish.archiveMajor ?? 0)
-  const there = found.length === 0 ? 'none is installed' : `found: ${found.map((tools) => `${tools.version} (${tools.container === null ? tools.directory : 'container'})`).join(', ')}`
+  const complete = found.filter((tools) => programs.every((name) => tools.programs[name] !== undefined))
+  const there = complete.length === 0 ? 'none is installed' : `found: ${complete.map((tools) => `${tools.version} (${tools.container === null ? tools.directory : 'container'})`).join(', ')}`
   const purpose = wish.purpose === 'dump' ? `dump a PostgreSQL ${wish.serverMajor} server` : `restore an archive of pg_dump ${wish.archiveMajor ?? wish.serverMajor} into PostgreSQL ${wish.serverMajor}`
   return new Failure('tool-missing', `cannot ${purpose}: it needs ${programs.join(' and ')} ${wanted} or newer; ${there}`, {
     hints: installHints(wanted),

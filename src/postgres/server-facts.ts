@@ -108,7 +108,7 @@ async function readRole(session: Session): Promise<RoleFacts> {
 async function readSettings(session: Session): Promise<Record<SettingName, string | null>> {
   const rows = await session.query<{ name: string; value: string | null }>(
     `SELECT n AS name, pg_catalog.current_setting(n, true) AS value FROM pg_catalog.unnest($1::text[]) n`,
-    [...settingNames],
+    [settingNames],
   )
   const found = new Map(rows.map((row) => [row.name, row.value]))
   return Object.fromEntries(settingNames.map((name) => [name, found.get(name) ?? null])) as Record<SettingName, string | null>

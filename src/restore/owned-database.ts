@@ -99,16 +99,25 @@ export async function createOwnedDatabase(session: Session, request: CreateDatab
   const warnings: string[] = []
   const roles = new Set((await session.query<{ rolname: string }>('SELECT rolname FROM pg_catalog.pg_roles')).map((row) => row.rolname))
   const options: string[] = ['TEMPLATE template0']
+  if (source !== null) options.push(`ENCODING ${quoteLiteral(source.encoding)}`)
+  const locale: string[] = []
   if (source !== null) {
-    options.push(`ENCODING ${quoteLiteral(source.encoding)}`)
-    if (source.collate !== null) options.push(`LC_COLLATE ${quoteLiteral(source.collate)}`)
-    if (source.ctype !== null) options.push(`LC_CTYPE ${quoteLiteral(source.ctype)}`)
-    options.push(...(await localeProviderOptions(session, source, warnings)))
+    if (source.collate !== null) locale.push(`LC_COLLATE ${quoteLiteral(source.collate)}`)
+    if (source.ctype !== null) locale.push(`LC_CTYPE ${quoteLiteral(source.ctype)}`)
+    locale.push(...localeProviderOptions(session, source, warnings))
   }
   if (request.owner !== null && roles.has(request.owner)) options.push(`OWNER ${quoteIdentifier(request.owner)}`)
   else if (request.owner !== null) warnings.push(`role "${request.owner}", the owner on the source, does not exist here; the database belongs to the restoring role`)
 
-  await session.query(`CREATE DATABASE ${quoteIdentifier(request.name)} ${options.join(' ')}`)
+  const create = (more: readonly string[]) => session.query(`CREATE DATABASE ${quoteIdentifier(request.name)} ${[...options, ...more].join(' ')}`)
+  try {
+    await create(locale)
+  } catch (error) {
+    // A locale that this server's system does not have: the data is the same, only sorting may differ.
+    if (locale.length === 0 || !(error instanceof Failure) || !/locale|collation/i.test(error.message)) throw error
+    await create([`LC_COLLATE 'C'`, `LC_CTYPE 'C'`])
+    warnings.push(`this server does not have the source's locale "${source?.collate ?? ''}" (${error.message}); the copy uses C, so text may sort differently`)
+  }
   const database = await findDatabase(session, request.name)
   if (database === undefined) throw new Failure('query-failed', `the database "${request.name}" was created but is not in the catalogue`)
   await session.query(`COMMENT ON DATABASE ${quoteIdentifier(request.name)} IS ${quoteLiteral(formatMark(request.mark))}`)
@@ -116,7 +125,7 @@ export async function createOwnedDatabase(session: Session, request: CreateDatab
   return { oid: database.oid, warnings }
 }
 
-async function localeProviderOptions(session: Session, source: DumpSource, warnings: string[]): Promise<readonly string[]> {
+function localeProviderOptions(session: Session, source: DumpSource, warnings: string[]): readonly string[] {
   if (source.localeProvider === null || source.localeProvider === 'libc') return []
   const major = Math.floor(session.serverVersionNum / 10_000)
   if (major < 15 || (source.localeProvider === 'builtin' && major < 17)) {

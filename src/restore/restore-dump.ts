@@ -149,7 +149,7 @@ async function validate(session: Session, staged: StagedDump, request: CopyReque
   if (request.validate === 'none' || request.dataOnly) return notValidated
   if (request.validate === 'content' && fingerprint !== null && selected === null) {
     await using second = await connect(request.database)
-    return compareWithFingerprint([session, second], fingerprint, staged, context)
+    return await compareWithFingerprint([session, second], fingerprint, staged, context)
   }
   const tables = fingerprint?.tables ?? staged.content?.tables ?? []
   const wanted = selected === null ? tables : tables.filter((table) => selected.some((name) => name === `${table.schema}.${table.name}` || name.replaceAll('"', '') === `${table.schema}.${table.name}`))

@@ -19,70 +19,31 @@ export interface ArchiveShape {
 
 /** Writes custom archives as pg_dump does, for tests that need one of every version, or a broken one. */
 export function buildArchive(shape: ArchiveShape): Buffer {
-  const { minor = 14, intSize = 4, compression = 'none', rowsPerChunk = 1, tables = [], largeObjects = [], sequences = [] } = shape
-  const parts: Uint8Array[] = []
-  const byte = (value: number) => parts.push(Uint8Array.of(value))
-  const int = (value: number) => {
-    byte(value < 0 ? 1 : 0)
-    const bytes = Buffer.alloc(intSize)
-    bytes.writeUInt32LE(Math.abs(value))
-    parts.push(bytes)
-  }
-  const text = (value: string | null) => {
-    if (value === null) return int(-1)
-    const bytes = Buffer.from(value)
-    int(bytes.length)
-    parts.push(bytes)
-  }
-  const entry = (dumpId: number, facts: { hadData: boolean; tag: string; desc: string; section: number; definition: string | null; copy: string | null; namespace: string | null }) => {
-    int(dumpId)
-    int(facts.hadData ? 1 : 0)
-    text('1259')
-    text(String(16_000 + dumpId))
-    text(facts.tag)
-    text(facts.desc)
-    int(facts.section)
-    text(facts.definition)
-    text('')
-    text(facts.copy)
-    text(facts.namespace)
-    text('')
-    if (minor >= 14) text('heap')
-    if (minor >= 16) int(114)
-    text('postgres')
-    text('false')
-    text('1')
-    text(null)
-    byte(facts.hadData ? 1 : 3)
-    parts.push(Buffer.alloc(8))
-  }
-  const chunk = (bytes: Uint8Array) => {
-    int(bytes.length)
-    parts.push(bytes)
-  }
+  const { compression = 'none', rowsPerChunk = 1, tables = [], largeObjects = [], sequences = [] } = shape
+  const writer = createWriter(shape)
+  const { byte, int, raw } = writer
   const data = (pieces: readonly Uint8Array[]) => {
-    if (compression === 'none') pieces.forEach(chunk)
-    else {
-      const whole = deflateSync(Buffer.concat(pieces))
-      for (let from = 0; from < whole.length; from += 4096) chunk(whole.subarray(from, from + 4096))
+    const chunks = compression === 'none' ? pieces : chunksOf(deflateSync(Buffer.concat(pieces)), 4096)
+    for (const chunk of chunks) {
+      int(chunk.length)
+      raw(chunk)
     }
     int(0)
   }
 
-  parts.push(Buffer.from('PGDMP'), Uint8Array.of(1, minor, 0, intSize, 8, 1))
-  if (minor >= 15) byte(compression === 'none' ? 0 : 1)
-  else int(compression === 'none' ? 0 : -1)
-  for (const field of [0, 0, 12, 21, 10, 126, 0]) int(field)
-  for (const value of ['database', '15.20', '15.20']) text(value)
+  writer.header(1, compression)
   int(1 + tables.length + sequences.length + (largeObjects.length > 0 ? 1 : 0))
-  entry(1, { hadData: false, tag: 'ENCODING', desc: 'ENCODING', section: 2, definition: "SET client_encoding = 'UTF8';\n", copy: null, namespace: null })
-  tables.forEach(({ name }, index) =>
-    entry(10 + index, { hadData: true, tag: name, desc: 'TABLE DATA', section: 3, definition: '', copy: `COPY public."${name.replaceAll('"', '""')}" (a, b) FROM stdin;\n`, namespace: 'public' }),
-  )
-  sequences.forEach(({ name, value }, index) =>
-    entry(5000 + index, { hadData: false, tag: name, desc: 'SEQUENCE SET', section: 3, definition: `SELECT pg_catalog.setval('public."${name}"', ${value}, true);\n`, copy: null, namespace: 'public' }),
-  )
-  if (largeObjects.length > 0) entry(9000, { hadData: true, tag: 'BLOBS', desc: 'BLOBS', section: 3, definition: '', copy: null, namespace: null })
+  const entries: Entry[] = [
+    encoding,
+    ...tables.map(({ name }, index) => tableData(10 + index, name)),
+    ...sequences.map(({ name, value }, index) => ({ dumpId: 5000 + index, tag: name, desc: 'SEQUENCE SET', definition: `SELECT pg_catalog.setval('public."${name}"', ${value}, true);\n`, namespace: 'public' })),
+    ...(largeObjects.length > 0 ? [{ dumpId: 9000, hadData: true, tag: 'BLOBS', desc: 'BLOBS' }] : []),
+  ]
+  for (const entry of entries) {
+    writer.entry(entry)
+    byte(entry.hadData === true ? 1 : 3)
+    raw(Buffer.alloc(8))
+  }
 
   tables.forEach(({ rows }, index) => {
     byte(1)
@@ -100,5 +61,93 @@ export function buildArchive(shape: ArchiveShape): Buffer {
     }
     int(0)
   }
-  return Buffer.concat(parts)
+  return writer.whole()
+}
+
+export interface TocShape {
+  readonly minor: 13 | 14 | 15 | 16
+  readonly tables: readonly { readonly name: string; readonly fileName: string }[]
+  readonly objectLists: readonly string[]
+}
+
+/** Writes the toc.dat of a directory dump. */
+export function buildToc({ minor, tables, objectLists }: TocShape): Buffer {
+  const writer = createWriter({ minor })
+  writer.header(3, 'none')
+  writer.int(1 + tables.length + objectLists.length)
+  const entries = [
+    { entry: encoding, fileName: '' },
+    ...tables.map(({ name, fileName }, index) => ({ entry: tableData(10 + index, name), fileName })),
+    ...objectLists.map((fileName, index) => ({ entry: { dumpId: 20 + index, hadData: true, tag: 'BLOBS', desc: 'BLOBS' }, fileName })),
+  ]
+  for (const { entry, fileName } of entries) {
+    writer.entry(entry)
+    writer.text(fileName)
+  }
+  return writer.whole()
+}
+
+interface Entry {
+  readonly dumpId: number
+  readonly hadData?: boolean
+  readonly tag: string
+  readonly desc: string
+  readonly definition?: string
+  readonly copy?: string
+  readonly namespace?: string
+}
+
+const encoding: Entry = { dumpId: 1, tag: 'ENCODING', desc: 'ENCODING', definition: "SET client_encoding = 'UTF8';\n" }
+
+function tableData(dumpId: number, name: string): Entry {
+  return { dumpId, hadData: true, tag: name, desc: 'TABLE DATA', copy: `COPY public."${name.replaceAll('"', '""')}" (a, b) FROM stdin;\n`, namespace: 'public' }
+}
+
+function createWriter({ minor = 14, intSize = 4 }: Pick<ArchiveShape, 'minor' | 'intSize'>) {
+  const parts: Uint8Array[] = []
+  const raw = (bytes: Uint8Array) => {
+    parts.push(bytes)
+  }
+  const byte = (value: number) => raw(Uint8Array.of(value))
+  const int = (value: number) => {
+    byte(value < 0 ? 1 : 0)
+    const bytes = Buffer.alloc(intSize)
+    bytes.writeUInt32LE(Math.abs(value))
+    raw(bytes)
+  }
+  const text = (value: string | null) => {
+    if (value === null) return int(-1)
+    const bytes = Buffer.from(value)
+    int(bytes.length)
+    raw(bytes)
+  }
+  return {
+    raw,
+    byte,
+    int,
+    text,
+    header: (format: number, compression: 'none' | 'gzip') => {
+      raw(Buffer.from('PGDMP'))
+      for (const value of [1, minor, 0, intSize, 8, format]) byte(value)
+      if (minor >= 15) byte(compression === 'none' ? 0 : 1)
+      else int(compression === 'none' ? 0 : -1)
+      for (const field of [0, 0, 12, 21, 10, 126, 0]) int(field)
+      for (const value of ['database', '15.20', '15.20']) text(value)
+    },
+    entry: ({ dumpId, hadData = false, tag, desc, definition = '', copy, namespace }: Entry) => {
+      int(dumpId)
+      int(hadData ? 1 : 0)
+      for (const value of ['1259', String(16_000 + dumpId), tag, desc]) text(value)
+      int(3)
+      for (const value of [definition, '', copy ?? null, namespace ?? null, '']) text(value)
+      if (minor >= 14) text('heap')
+      if (minor >= 16) int(114)
+      for (const value of ['postgres', 'false', '1', null]) text(value)
+    },
+    whole: () => Buffer.concat(parts),
+  }
+}
+
+function chunksOf(bytes: Uint8Array, size: number): Uint8Array[] {
+  return Array.from({ length: Math.ceil(bytes.length / size) }, (_, index) => bytes.subarray(index * size, (index + 1) * size))
 }

@@ -1,0 +1,117 @@
+import { join } from 'node:path'
+import type { ClusterSettings } from '../config/settings.ts'
+import { drillDump, type DrillOutcome, type DrillPlace } from '../drill/drill-dump.ts'
+import { reachDrillServer, startDrillServer } from '../drill/drill-server.ts'
+import { Failure } from '../kernel/failure.ts'
+import { parseConnectionUrl } from '../postgres/connection-url.ts'
+import { openRoutedSession } from '../postgres/route.ts'
+import type { ConnectionTarget } from '../postgres/target.ts'
+import type { Manifest } from '../repository/manifest.ts'
+import { openAdminServer } from './admin-server.ts'
+import { locateBackup } from './list-backups.ts'
+import { newRunId } from './run-id.ts'
+import { knownClusters, openRepositories, reachOf, repositoryNames, type Workspace } from './workspace.ts'
+
+export interface DrillOptions {
+  readonly cluster?: string
+  readonly backup?: string
+  readonly repositories?: readonly string[]
+  /** `same`, `embedded` or a URL; default: the configuration's. */
+  readonly server?: string
+  readonly jobs?: number
+  readonly keep?: boolean
+}
+
+export interface DrillResult extends DrillOutcome {
+  readonly place: string
+  /** Where a kept embedded server's directory is. */
+  readonly directory: string | null
+}
+
+/** Proves one backup (the latest by default) by restoring it where it harms nobody. */
+export async function drillBackup(workspace: Workspace, options: DrillOptions = {}): Promise<DrillResult> {
+  const { context, machine } = workspace
+  const run = newRunId(context)
+  const named = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
+  await using open = await openRepositories(workspace, repositoryNames(workspace, named, options.repositories), { tolerant: true })
+  const clusters = options.cluster === undefined ? await knownClusters(workspace, open.repositories) : [options.cluster]
+  const found = await locateBackup(open.repositories, clusters, options.backup ?? 'latest', context)
+  const cluster = workspace.settings.clusters[found.state.cluster] ?? named ?? null
+  await using stack = new AsyncDisposableStack()
+  const where = await chooseServer(workspace, cluster, options.server)
+  let directory: string | null = null
+  const outcome = await drillDump(
+    {
+      run,
+      repository: found.repository,
+      state: found.state,
+      record: found.record,
+      jobs: options.jobs ?? cluster?.dump.jobs ?? machine.cpus,
+      checks: cluster?.checks ?? [],
+      newest: cluster?.drill.newest ?? [],
+      keep: options.keep === true,
+      hostName: machine.hostName,
+      workDirectory: machine.workDirectory,
+    },
+    async (manifest) => {
+      if (where !== 'embedded') return openShared(workspace, where, stack)
+      directory = options.keep === true ? join(drillsDirectory(workspace), run) : null
+      return openEmbedded(workspace, { run, manifest, keep: options.keep === true }, stack)
+    },
+    context,
+  )
+  return { ...outcome, place: outcome.proof.server, directory }
+}
+
+/** `same` needs the right to create databases; where the role has none, and nobody insisted, a private server is used instead. */
+async function chooseServer(workspace: Workspace, cluster: ClusterSettings | null, wanted: string | undefined): Promise<'embedded' | ConnectionTarget> {
+  const setting = wanted ?? cluster?.drill.server ?? 'embedded'
+  if (setting === 'embedded') return 'embedded'
+  if (typeof setting !== 'string') return setting
+  if (setting !== 'same') return parseConnectionUrl(setting)
+  const target = cluster?.adminTarget ?? cluster?.target
+  if (target === undefined) return 'embedded'
+  if (wanted === 'same' || (await mayCreateDatabases(workspace, target))) return target
+  workspace.context.emit({ type: 'note', message: `role "${target.user}" may not create databases there, so the drill uses a private server` })
+  return 'embedded'
+}
+
+async function mayCreateDatabases(workspace: Workspace, target: ConnectionTarget): Promise<boolean> {
+  try {
+    await using server = await openAdminServer(workspace, target, 'drill')
+    const [row] = await server.reached.session.query<{ may: boolean }>('SELECT rolcreatedb OR rolsuper AS may FROM pg_catalog.pg_roles WHERE rolname = current_user')
+    return row?.may === true
+  } catch (error) {
+    workspace.context.signal.throwIfAborted()
+    // A backup must be provable when its source is gone: that is what it is for.
+    if (error instanceof Failure && ['connection-failed', 'container-not-running'].includes(error.code)) return false
+    throw error
+  }
+}
+
+async function openShared(workspace: Workspace, target: ConnectionTarget, stack: AsyncDisposableStack): Promise<DrillPlace> {
+  const server = stack.use(await openAdminServer(workspace, target, 'drill'))
+  const [row] = await server.reached.session.query<{ version: string }>(`SELECT pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version`)
+  return { admin: server.reached, connections: server.connections, isPrivate: false, description: `PostgreSQL ${row?.version ?? '?'} at ${server.name}` }
+}
+
+function drillsDirectory(workspace: Workspace): string {
+  return join(workspace.machine.workDirectory, 'tidemark-drills')
+}
+
+async function openEmbedded(workspace: Workspace, drill: { run: string; manifest: Manifest; keep: boolean }, stack: AsyncDisposableStack): Promise<DrillPlace> {
+  const { context, machine } = workspace
+  const major = drill.manifest.source?.serverMajor ?? 18
+  const server = stack.use(
+    await startDrillServer({ major, source: { cacheDir: join(machine.cacheDirectory, 'postgres'), environment: machine.env }, parent: drillsDirectory(workspace), run: drill.run, keep: drill.keep }, context),
+  )
+  const reached = await reachDrillServer(server, reachOf(workspace), context)
+  stack.defer(() => reached.session[Symbol.asyncDispose]())
+  const inside = (database: string, signal?: AbortSignal) => openRoutedSession(reached.route, { applicationName: 'tidemark drill', database, emit: context.emit, ...(signal === undefined ? {} : { signal }) })
+  return {
+    admin: reached,
+    connections: { inside: (database) => inside(database, context.signal), fresh: () => inside('postgres') },
+    isPrivate: true,
+    description: `embedded PostgreSQL ${major}`,
+  }
+}

@@ -1,0 +1,67 @@
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Context } from '../kernel/context.ts'
+import { messageOf } from '../kernel/failure.ts'
+import { startClient } from '../postgres/client-process.ts'
+import { startEmbeddedServer, sweepEmbeddedServers, type EmbeddedServer } from '../postgres/embedded.ts'
+import type { EmbeddedSource } from '../postgres/embedded-install.ts'
+import { reachServer, type Reach, type Reached } from '../postgres/reach.ts'
+import type { Session } from '../postgres/session.ts'
+import { dropOwnedDatabase, listOwnedDatabases } from '../restore/owned-database.ts'
+
+export interface EmbeddedRequest {
+  readonly major: number
+  readonly source: EmbeddedSource
+  /** Parent of the drills' directories; leftovers of killed drills below it are swept. */
+  readonly parent: string
+  readonly run: string
+  readonly keep: boolean
+}
+
+/** A private server for one drill: no network, its own socket directory, nothing of it survives. Durability is off, since it holds nothing that is not in the backup. */
+export async function startDrillServer(request: EmbeddedRequest, context: Context): Promise<EmbeddedServer> {
+  await mkdir(request.parent, { recursive: true, mode: 0o755 })
+  for (const swept of await sweepEmbeddedServers(request.parent)) context.emit({ type: 'note', message: `removed the server of a drill that was killed: ${swept}` })
+  const begunMs = context.clock.monotonicMs()
+  context.emit({ type: 'step-begun', step: 'start-server', subject: `PostgreSQL ${request.major}`, expectedBytes: null })
+  const server = await startEmbeddedServer({
+    major: request.major,
+    directory: join(request.parent, request.run),
+    binaries: request.source,
+    keepDirectory: request.keep,
+    settings: { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off', autovacuum: 'off', max_wal_size: '4GB', wal_level: 'minimal', max_wal_senders: '0', archive_mode: 'off' },
+    signal: context.signal,
+  })
+  context.emit({ type: 'step-ended', step: 'start-server', subject: `PostgreSQL ${request.major}`, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: null })
+  return server
+}
+
+/** Makes the source's roles on an empty server from the backup's globals. Roles that exist are no error; what cannot be made is said by the restore itself. */
+export async function applyGlobals(server: Reached, file: string, context: Context): Promise<void> {
+  const psql = server.tools.map((tools) => tools.programs.psql).find((tool) => tool !== undefined)
+  if (psql === undefined || (await readFile(file)).length === 0) return
+  await using process = await startClient(psql, ['--no-psqlrc', '--no-password', '--quiet', '--output=/dev/null', `--file=${file}`], server.target, { applicationName: 'tidemark globals', signal: context.signal })
+  process.stdout.resume()
+  const { exitCode } = await process.ended
+  const unexpected = process.stderrLines.filter((line) => line.includes('ERROR') && !line.includes('already exists'))
+  if (exitCode !== 0 || unexpected.length > 0) context.emit({ type: 'note', message: `roles of the source that could not be made: ${unexpected.slice(0, 3).join('; ')}` })
+}
+
+/** Drops copies that earlier drills left on a shared server and whose time is over. */
+export async function sweepDrillDatabases(session: Session, context: Context): Promise<void> {
+  const now = context.clock.now()
+  for (const database of await listOwnedDatabases(session)) {
+    const { mark } = database
+    if (mark?.kind !== 'drill' || mark.expires === null || Temporal.Instant.compare(Temporal.Instant.from(mark.expires), now) > 0) continue
+    try {
+      await dropOwnedDatabase(session, database.oid, 'a killed drill left it')
+      context.emit({ type: 'note', message: `dropped "${database.name}", which a killed drill had left` })
+    } catch (error) {
+      context.emit({ type: 'warning', code: 'clean-up-failed', message: `"${database.name}", left by a killed drill, could not be dropped: ${messageOf(error)}` })
+    }
+  }
+}
+
+export function reachDrillServer(server: EmbeddedServer, reach: Reach, context: Context): Promise<Reached> {
+  return reachServer(server.target, reach, { applicationName: 'tidemark drill', signal: context.signal, emit: context.emit })
+}
