@@ -229,7 +229,7 @@ async function takeSafetyBackup(work: Work): Promise<string> {
   const { workspace, goal, origin } = work
   workspace.context.emit({ type: 'step-begun', step: 'safety-backup', subject: goal.name, expectedBytes: null })
   try {
-    const result = await takeBackups(workspace, { type: 'dump', databases: [goal.name], name: `before_restore_${goal.name}_${work.run}`, nameUnique: true, ...(origin.cluster === null ? {} : { cluster: origin.cluster.name }) })
+    const result = await takeBackups(workspace, { type: 'dump', databases: [goal.name], name: `before_restore_${goal.name}_${work.run}`, nameUnique: true, safety: true, ...(origin.cluster === null ? {} : { cluster: origin.cluster.name }) })
     const backup = result.kind === 'done' ? result.backups[0] : undefined
     if (backup === undefined) throw new Failure('bug', 'the safety backup gave no backup')
     return backup.id

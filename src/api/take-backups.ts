@@ -23,6 +23,7 @@ export interface BackupOptions {
   readonly fingerprint?: boolean
   readonly verify?: boolean
   readonly globals?: boolean
+  readonly safety?: boolean
   readonly repositories?: readonly string[]
   readonly dryRun?: boolean
 }
@@ -112,6 +113,7 @@ function describeRequest(
     fingerprint: chosen.fingerprint ?? cluster.dump.fingerprint,
     verify: chosen.verify ?? true,
     globals: chosen.globals ?? cluster.dump.globals,
+    safety: chosen.safety === true,
     timeZone: cluster.timeZone,
     hostName: machine.hostName,
     workDirectory: machine.workDirectory,

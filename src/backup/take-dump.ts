@@ -35,6 +35,8 @@ export interface DumpRequest extends SourceRequest {
   readonly fingerprint: boolean
   readonly verify: boolean
   readonly globals: boolean
+  /** A safety backup before a replacement. */
+  readonly safety: boolean
   /** IANA zone of the cluster: days and file names are counted in it. */
   readonly timeZone: string
   readonly hostName: string
@@ -115,6 +117,7 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
     hostname: request.hostName,
     toolVersion,
     partial: isPartial(request.selection),
+    safety: request.safety,
     committedAs: request.verify ? 'verified' : 'stored',
     adopted: false,
   }

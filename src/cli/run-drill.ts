@@ -20,7 +20,6 @@ export async function runDrill(runtime: Runtime, words: readonly string[], flags
   const result = await drillBackup(workspace, {
     ...(cluster === undefined ? {} : { cluster }),
     ...(backup === undefined ? {} : { backup }),
-    ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
     ...(flags.server === undefined ? {} : { server: flags.server }),
     ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
     keep: flags.keep === true,

@@ -45,7 +45,6 @@ function optionsOf(wanted: string | undefined, flags: RestoreFlags): RestoreOpti
     backup: flags.backup,
     file: flags.file,
     cluster: flags.cluster,
-    repositories: flags.repo,
     as: flags.as,
     test: flags.test,
     drop: flags.drop,

@@ -3,6 +3,7 @@ import { systemClock } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, failures } from '../kernel/failure.ts'
 import type { Machine } from '../api/machine.ts'
+import type { Settings } from '../config/settings.ts'
 import type { Workspace } from '../api/workspace.ts'
 import { createOutput, failureJson, type Output } from './render/output.ts'
 import { jsonProgress, textProgress } from './render/progress.ts'
@@ -37,7 +38,7 @@ export function addGlobalFlags(command: Command): Command {
   return command
     .option('--config <file>', 'configuration file (default: tidemark.yaml here, then /etc/tidemark/tidemark.yaml)')
     .option('--env-file <file>', 'file with environment variables (default: .env here, if there)')
-    .option('--repo <name...>', 'use only these repositories of the configuration')
+    .option('--repo <name...>', 'use only these repositories: names of the configuration, paths or s3://bucket/prefix')
     .option('--json', 'print one JSON document on stdout')
     .option('--progress <kind>', 'text, json (events as lines on stderr) or none')
     .option('--quiet', 'no progress and no remarks')
@@ -119,12 +120,26 @@ async function loadWorkspace(flags: GlobalFlags, context: Context, runtime: Runt
   const { loadSettings } = await import('../config/load.ts')
   const machine = await runtime.machine()
   const settings = await loadSettings({
-    flags: { ...(flags.config === undefined ? {} : { config: flags.config }), ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }) },
+    flags: {
+      ...(flags.config === undefined ? {} : { config: flags.config }),
+      ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }),
+      ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
+    },
     env: machine.env,
     cwd: machine.cwd,
     home: machine.home,
+    cpus: machine.cpus,
   })
-  return { settings, machine, context }
+  for (const note of settings.notes) context.emit({ type: 'note', message: note })
+  for (const warning of settings.warnings) context.emit({ type: 'warning', code: 'configuration', message: warning })
+  return { settings: flags.repo === undefined ? settings : onlyChosen(settings), machine, context }
+}
+
+/** With --repo the clusters name just the chosen repositories; readers without a cluster see no others either. */
+function onlyChosen(settings: Settings): Settings {
+  const chosen = new Set(Object.values(settings.clusters).flatMap((cluster) => cluster.repositories))
+  if (chosen.size === 0) return settings
+  return { ...settings, repositories: Object.fromEntries(Object.entries(settings.repositories).filter(([name]) => chosen.has(name))) }
 }
 
 async function confirm(question: string, options: { yes: boolean | undefined; typed?: string }, output: Output, pauseProgress: () => void): Promise<void> {

@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
+import { isFailure, messageOf } from '../kernel/failure.ts'
 import type { ContentFingerprint, NotCompared, TableFingerprint } from './fingerprint.ts'
 import type { CopyContent, CopyTable } from './read-back.ts'
 import { createRowMultiset, sumOfMultisets, type MultisetSink, type RowMultiset } from './row-multiset.ts'
@@ -120,16 +121,27 @@ async function lookAgain(tables: readonly TableFingerprint[], { inOrder, copies,
   const fromDump = (await look.dump(groups.flatMap((group) => group.members))).values()
   for (const { how, target, isPartitioned, columns, members } of groups) {
     const dumped = sumOfMultisets(members.map(() => fromDump.next().value ?? nothing))
-    const restored = await look.copy({ ...target, columns, isPartitioned })
-    const match = dumped.rows === restored.rows && dumped.digest === restored.digest
     const whole = how === 'root' ? `all partitions of ${displayName(target)} together: ` : ''
-    const problem = match ? null : whole + (dumped.rows === restored.rows ? valuesProblem : rowsProblem(dumped.rows, restored.rows))
+    const found = await differenceOf(dumped, () => look.copy({ schema: target.schema, name: target.name, columns, isPartitioned }))
+    const match = found === null
+    const problem = match ? null : whole + found
     for (const { table } of members) {
       const verdict = verdicts.get(keyOf(table))
       if (verdict !== undefined) decided.set(keyOf(table), { ...verdict, how, match, problem })
     }
   }
   return decided
+}
+
+async function differenceOf(dumped: RowMultiset, read: () => Promise<RowMultiset>): Promise<string | null> {
+  try {
+    const restored = await read()
+    if (dumped.rows !== restored.rows) return rowsProblem(dumped.rows, restored.rows)
+    return dumped.digest === restored.digest ? null : valuesProblem
+  } catch (error) {
+    if (!isFailure(error, 'query-failed', 'permission-denied')) throw error
+    return messageOf(error)
+  }
 }
 
 const nothing: RowMultiset = { rows: 0, digest: '00'.repeat(32) }

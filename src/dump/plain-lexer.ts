@@ -1,4 +1,7 @@
+import { createCapture } from './byte-capture.ts'
+import { createCopyLines } from './copy-lines.ts'
 import { malformed } from './faults.ts'
+import { createStatementWords } from './statement-words.ts'
 
 /** What a plain dump consists of, told as it flows. */
 export interface PlainEvents {
@@ -48,12 +51,11 @@ const doubleQuote = 34
 const backslash = 92
 const dollar = 36
 const semicolon = 59
+const openParenthesis = 40
+const closeParenthesis = 41
 const minus = 45
 const slash = 47
 const star = 42
-const dot = 46
-
-const endMarker = Buffer.from('\n\\.\n')
 
 /**
  * Reads plain SQL the way psql does (psqlscan.l): strings, E'' strings, quoted names, dollar quotes, nested comments, parentheses and
@@ -69,25 +71,17 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
   // The statement being read.
   const statement = createCapture(statementLimitBytes)
   let inStatement = false
-  let parentheses = 0
+  const words = createStatementWords()
   let word = ''
-  let firstWords: string[] = []
-  /** Open BEGIN ATOMIC and CASE of a function body in SQL. */
-  let bodyDepth = 0
 
   const line = createCapture(lineLimitBytes)
   let commentDepth = 0
   let delimiter = ''
   let delimiterMatched = 0
-  /** Bytes of `\.⏎` matched at the beginning of a COPY line; −1 inside a line. */
-  let markerMatched = 0
+  const copyLines = createCopyLines(events.copyBytes)
 
   const endWord = () => {
-    if (firstWords.length < 4) firstWords.push(word)
-    if (parentheses === 0 && isRoutine(firstWords)) {
-      if (word === 'begin' || (word === 'case' && bodyDepth > 0)) bodyDepth += 1
-      else if (word === 'end' && bodyDepth > 0) bodyDepth -= 1
-    }
+    words.add(word)
     word = ''
   }
 
@@ -95,9 +89,7 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
     const wantsRows = events.statement(statement.bytes(), statement.isWhole())
     statement.clear()
     inStatement = false
-    parentheses = 0
-    bodyDepth = 0
-    firstWords = []
+    words.clear()
     state = wantsRows ? copyWait : normal
   }
 
@@ -146,9 +138,9 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
         if (byte <= 32) continue
         ;[inStatement, captured] = [true, at]
       }
-      if (byte === 40) parentheses += 1
-      else if (byte === 41) parentheses = Math.max(0, parentheses - 1)
-      else if (byte === semicolon && parentheses === 0 && bodyDepth === 0) {
+      if (byte === openParenthesis) words.parenthesis(1)
+      else if (byte === closeParenthesis) words.parenthesis(-1)
+      else if (byte === semicolon && words.isComplete()) {
         capture(at + 1)
         endStatement()
         return at + 1
@@ -283,41 +275,17 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
     const byte = input[from] as number
     if (byte === lf) {
       state = copyRows
-      markerMatched = 0
+      copyLines.begin()
     } else if (byte > 32) throw malformed('something follows a COPY statement on its line', offset + from)
     return from + 1
   }
 
   const readCopyRows = (input: Buffer, from: number): number => {
-    let at = from
-    // At the beginning of a line: is it the end marker?
-    while (markerMatched >= 0 && at < input.length) {
-      if (input[at] !== endMarker[markerMatched + 1]) {
-        if (markerMatched > 0) events.copyBytes(endMarker.subarray(1, 1 + markerMatched))
-        markerMatched = -1
-        break
-      }
-      at++
-      if (++markerMatched === endMarker.length - 1) {
-        events.copyEnd()
-        state = normal
-        return at
-      }
-    }
-    if (at >= input.length) return at
-    const found = input.indexOf(endMarker, at)
-    if (found >= 0) {
-      events.copyBytes(input.subarray(at, found + 1))
-      events.copyEnd()
-      state = normal
-      return found + endMarker.length
-    }
-    // The last bytes may be the beginning of an end marker that goes on in the next chunk.
-    const tail = input.length - at
-    const held = tail >= 3 && input[input.length - 3] === lf && input[input.length - 2] === backslash && input[input.length - 1] === dot ? 2 : tail >= 2 && input[input.length - 2] === lf && input[input.length - 1] === backslash ? 1 : 0
-    events.copyBytes(input.subarray(at, input.length - held))
-    markerMatched = held > 0 ? held : input[input.length - 1] === lf ? 0 : -1
-    return input.length
+    const to = copyLines.take(input, from)
+    if (to < 0) return input.length
+    events.copyEnd()
+    state = normal
+    return to
   }
 
   const step = (input: Buffer, at: number): number => {
@@ -373,39 +341,4 @@ const space = Buffer.from(' ')
 function isWordByte(byte: number, isInside: boolean): boolean {
   if ((byte >= 97 && byte <= 122) || (byte >= 65 && byte <= 90) || byte === 95 || byte >= 128) return true
   return isInside && ((byte >= 48 && byte <= 57) || byte === dollar)
-}
-
-/** Whether the statement makes a function or procedure, whose body may hold semicolons. */
-function isRoutine(words: readonly string[]): boolean {
-  const [create, second, third, fourth] = words
-  if (create !== 'create') return false
-  const kind = second === 'or' && third === 'replace' ? fourth : second
-  return kind === 'function' || kind === 'procedure'
-}
-
-/** Collects bytes up to a limit; the rest is counted as cut. */
-function createCapture(limitBytes: number) {
-  let buffer = Buffer.allocUnsafeSlow(Math.min(limitBytes, 4096))
-  let fill = 0
-  let cut = false
-  return {
-    append: (input: Buffer, from: number, to: number) => {
-      const count = Math.min(to - from, limitBytes - fill)
-      if (count < to - from) cut = true
-      if (count <= 0) return
-      if (fill + count > buffer.length) {
-        const larger = Buffer.allocUnsafeSlow(Math.min(limitBytes, Math.max(buffer.length * 2, fill + count)))
-        buffer.copy(larger, 0, 0, fill)
-        buffer = larger
-      }
-      input.copy(buffer, fill, from, from + count)
-      fill += count
-    },
-    bytes: () => buffer.subarray(0, fill),
-    isWhole: () => !cut,
-    clear: () => {
-      fill = 0
-      cut = false
-    },
-  }
 }

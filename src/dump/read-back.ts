@@ -51,8 +51,17 @@ export async function readBack(sessions: ReadingSession | readonly ReadingSessio
   const read: CopyTable[] = []
   const largestFirst = expected.tables.map((table, index) => ({ table, index })).sort((a, b) => b.table.bytes - a.table.bytes)
   const queue = largestFirst.values()
+  let failed = false
   const work = async (session: ReadingSession) => {
-    for (const { table, index } of queue) read[index] = await readTable(session, { table, relation: relations.get(keyOf(table)), encoding: expected.encoding, progress, context })
+    for (const { table, index } of queue) {
+      if (failed) return
+      try {
+        read[index] = await readTable(session, { table, relation: relations.get(keyOf(table)), encoding: expected.encoding, progress, context })
+      } catch (error) {
+        failed = true
+        throw error
+      }
+    }
   }
   await Promise.all(all.map(work))
 
@@ -66,9 +75,10 @@ export async function readBack(sessions: ReadingSession | readonly ReadingSessio
   }
 }
 
-/** Pins what the text of values depends on; the dump's own settings where they are known. */
+/** Pins what the text of values depends on, to what the dump had; settings that are none of ours are not taken from a file. */
 async function pin(session: ReadingSession, expected: ContentFingerprint): Promise<void> {
-  await session.query(settingStatement({ ...(expected.settings ?? fingerprintSettings), ...readBackSettings }))
+  const pinned = Object.entries(fingerprintSettings).map(([name, value]) => [name, expected.settings?.[name] ?? value])
+  await session.query(settingStatement({ ...(Object.fromEntries(pinned) as Record<string, string>), ...readBackSettings }))
 }
 
 interface TableReading {

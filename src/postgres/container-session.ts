@@ -152,7 +152,7 @@ class ContainerSession implements Session {
     const tried = `copy from database "${this.database}"`
     let complete = false
     try {
-      // psql 15 reports success for a COPY that failed half-way [seen], so the proof is a transaction that still works after it.
+      // psql 15 reports success for a COPY that failed half-way, psql 17 and 18 an error without code or message [seen]. So the proof is a transaction that still works after it.
       const outer = await this.#inTransaction(tried)
       await this.#ask(outer ? 'SAVEPOINT tidemark_copy\n\\g\n' : 'BEGIN\n\\g\n', tried)
       const heard = this.#heard
@@ -161,7 +161,7 @@ class ContainerSession implements Session {
       const after = await this.#send('SELECT 1\n\\g\n')
       complete = true
       if (reported !== null || after.error !== null) {
-        const told = reported?.message === '' || reported === null ? await this.#errorHeardSince(heard) : reported
+        const told = reported === null || reported.sqlState === '' ? await this.#errorHeardSince(heard) : reported
         if (!outer) await this.#ask('ROLLBACK\n\\g\n', tried)
         throw statementFailure(sqlErrorFrom(told), this, tried)
       }
@@ -366,7 +366,7 @@ class AnswerReader {
     }
     const status = this.#rest.subarray(from, end).toString('utf8')
     this.#rest = this.#rest.subarray(end + closing.length)
-    const [, isError, sqlState = '', quoted = ''] = /^ (\S+) (\S+) (.*)$/su.exec(status) ?? []
+    const [, isError, sqlState = '', quoted = ''] = /^ (\S+) (\S*) (.*)$/su.exec(status) ?? []
     if (isError === 'false') return null
     if (isError !== 'true') throw new Error(`psql answered in an unexpected form: ${status.slice(0, 100)}`)
     return { sqlState, message: unquoted(quoted) }

@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { type EventEmitter, once } from 'node:events'
 import { access } from 'node:fs/promises'
 import { connect as connectSocket, type Socket } from 'node:net'
 import { connect as connectTls, type ConnectionOptions } from 'node:tls'
@@ -7,6 +7,7 @@ import pg from 'pg'
 import copyStreams from 'pg-copy-streams'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import type { Secret } from '../kernel/secret.ts'
+import { enforceAuthPolicy } from './auth-policy.ts'
 import { readPassFile } from './connection-files.ts'
 import type { Parameter, Session, SessionOptions } from './session.ts'
 import { connectFailure, statementFailure } from './sql-failure.ts'
@@ -18,7 +19,7 @@ import { parserOfType } from './value-types.ts'
 interface Internals {
   processID: number | null
   secretKey: number | null
-  connection: { stream: Socket }
+  connection: EventEmitter & { stream: Socket }
   connectionParameters: { options: string | undefined; client_encoding: string; replication: string | undefined }
 }
 
@@ -104,13 +105,19 @@ async function connectOnce(target: ConnectionTarget, tls: ConnectionOptions | nu
   const stop = () => internalsOf(client).connection.stream.destroy(new Error('stopped on request'))
   login.options.signal?.addEventListener('abort', stop, { once: true })
   client.on('error', () => undefined)
+  let refused: Failure | null = null
+  enforceAuthPolicy(internalsOf(client).connection, target, tls !== null, (failure) => {
+    refused ??= failure
+    internalsOf(client).connection.stream.destroy(failure)
+  })
   try {
     await client.connect()
+    if (refused !== null) throw refused
     return client
   } catch (error) {
     internalsOf(client).connection.stream.destroy()
     login.options.signal?.throwIfAborted()
-    throw connectFailure(error, target)
+    throw refused ?? connectFailure(error, target)
   } finally {
     login.options.signal?.removeEventListener('abort', stop)
   }

@@ -11,6 +11,9 @@ export async function tlsOptions(target: ConnectionTarget): Promise<ConnectionOp
   const { mode, rootCertFile, certFile, keyFile } = target.tls
   const verifies = mode === 'verify-ca' || mode === 'verify-full'
   const crl = target.parameters['sslcrl']
+  if (target.parameters['sslcrldir'] !== undefined) {
+    throw new Failure('connection-invalid', 'the connection names a directory of revocation lists (sslcrldir), which is not supported', { hints: ['name one file: sslcrl=FILE'] })
+  }
   return {
     rejectUnauthorized: verifies,
     ...(verifies ? { ca: rootCertFile === null ? [...trustedAuthorities()] : await readPem(rootCertFile, 'root certificate') } : {}),

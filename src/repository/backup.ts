@@ -38,6 +38,8 @@ export const backupFactsSchema = z.object({
   toolVersion: z.string(),
   /** Schema-only, data-only or selected tables: never `latest`, never the last good one. */
   partial: z.boolean(),
+  /** Taken by `restore --replace` of what it replaced: complete, but never `latest`, for it may hold the accident. */
+  safety: z.boolean(),
   /** The state at the commit: `verified` when the read-back came before it. */
   committedAs: z.enum(['stored', 'verified']),
   /** True for a file that `repo adopt` took in. */

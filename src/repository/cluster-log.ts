@@ -141,7 +141,7 @@ export function livingBackups(state: ClusterState): readonly BackupRecord[] {
   return [...state.backups.values()].filter((record) => record.deleted === null).toSorted((a, b) => (a.facts.endedAt < b.facts.endedAt ? 1 : a.facts.endedAt > b.facts.endedAt ? -1 : b.epoch - a.epoch))
 }
 
-/** The newest complete backup that is not known to be damaged: what `latest` means. */
+/** The newest complete backup that is not known to be damaged: what `latest` means. Safety backups of replaced databases are not meant. */
 export function latestGood(state: ClusterState, database?: string): BackupRecord | undefined {
-  return livingBackups(state).find((record) => record.state !== 'damaged' && !record.facts.partial && (database === undefined || record.facts.database === database))
+  return livingBackups(state).find((record) => record.state !== 'damaged' && !record.facts.partial && !record.facts.safety && (database === undefined || record.facts.database === database))
 }

@@ -49,6 +49,7 @@ function facts(id: string, change: Partial<BackupFacts> = {}): BackupFacts {
     hostname: null,
     toolVersion: '0.1.0',
     partial: false,
+    safety: false,
     committedAs: 'verified',
     adopted: false,
     ...change,

@@ -48,5 +48,5 @@ function none(state: ClusterState, why: string): Failure {
 
 /** The newest intact backup of the same database beside a damaged one, to be named in the failure. */
 export function newestIntactBeside(state: ClusterState, damaged: BackupRecord): BackupRecord | undefined {
-  return livingBackups(state).find((record) => record.facts.id !== damaged.facts.id && record.state !== 'damaged' && !record.facts.partial && record.facts.database === damaged.facts.database)
+  return livingBackups(state).find((record) => record.facts.id !== damaged.facts.id && record.state !== 'damaged' && !record.facts.partial && !record.facts.safety && record.facts.database === damaged.facts.database)
 }

@@ -78,9 +78,9 @@ async function compared(database: string, fingerprint: ContentFingerprint, bytes
   })
 }
 
-function sessionTo(database: string) {
+function sessionTo(database: string, user = 'postgres') {
   const tls = { mode: 'disable', rootCertFile: null, certFile: null, keyFile: null } as const
-  const target = { host: server.socketDirectory, port: server.port, user: 'postgres', database, password: null, passFile: null, tls, connectTimeoutSeconds: 10, parameters: {}, container: null }
+  const target = { host: server.socketDirectory, port: server.port, user, database, password: null, passFile: null, tls, connectTimeoutSeconds: 10, parameters: {}, container: null }
   return openSession(target, { applicationName: 'tidemark test' })
 }
 
@@ -119,6 +119,7 @@ describe('a restored copy', () => {
     ['a truncated table', 'TRUNCATE identity', 'public.identity', /restored copy 0: 2 of them are missing/],
     ['a dropped table', 'DROP TABLE types', 'public.types', /not in the restored copy/],
     ['a dropped column', 'ALTER TABLE fk_b DROP COLUMN a', 'public.fk_b', /column/],
+    ['a dropped root of partitions', 'DROP TABLE hashed CASCADE', 'public.hashed_0', /hashed/],
     ['a changed large object', "SELECT lo_put(16999, 5, '\\x00')", 'large objects', /at least one byte/],
     ['a missing large object', 'SELECT lo_unlink(17001)', 'large objects', /4 large objects, the restored copy 3/],
     ['a sequence that stands elsewhere', "SELECT nextval('mid')", 'sequence public.mid', /stands at 16, the dump sets it to 13/],
@@ -157,6 +158,51 @@ describe('a restored copy', () => {
     if (part === undefined) throw new Error('part_1 is missing')
     expect(await readServerSide(copy, part)).not.toEqual(await readServerSide(source, part))
   })
+})
+
+describe('reading back', () => {
+  test('shares the tables between several sessions with the same result', async () => {
+    await restoredAndCompared('copy_jobs')
+    await using first = await sessionTo('copy_jobs')
+    await using second = await sessionTo('copy_jobs')
+    expect(await readBack([first, second], expected, context)).toEqual(await readBack(first, expected, context))
+  })
+
+  test('tells tables that the dump does not know', async () => {
+    await server.sql('copy_jobs', 'CREATE TABLE stranger (a int)')
+    await using session = await sessionTo('copy_jobs')
+    expect((await readBack(session, expected, context)).strangers).toEqual([{ schema: 'public', name: 'stranger' }])
+  })
+
+  test('stops when asked to, and is not taken for an answer when the connection breaks', async () => {
+    const stop = new AbortController()
+    await using session = await sessionTo('copy_jobs')
+    stop.abort(new Error('enough'))
+    await expect(readBack(session, expected, { ...context, signal: stop.signal })).rejects.toThrow('enough')
+    await using broken = await sessionTo('copy_jobs')
+    await server.sql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'copy_jobs'")
+    await expect(readBack(broken, expected, context)).rejects.toMatchObject({ code: 'connection-lost' })
+  })
+
+  test('by a role without rights says so for each table, and never finds it equal', async () => {
+    await server.sql('postgres', 'CREATE ROLE nobody_here LOGIN')
+    await using session = await sessionTo('copy_equal', 'nobody_here')
+    const copy = await readBack(session, { ...expected, sequences: [], largeObjects: { ...expected.largeObjects, count: 0 } }, context).catch((error: unknown) => error)
+    if (copy instanceof Error) expect(copy).toMatchObject({ code: 'permission-denied' })
+    else expect((copy as { tables: { state: string }[] }).tables.every(({ state }) => state === 'unreadable')).toBe(true)
+  })
+
+  test('copes with tables of 1,600 columns and with thousands of tables', async () => {
+    await server.sql('postgres', 'CREATE DATABASE large')
+    const columns = Array.from({ length: 1600 }, (_, column) => `c${column} int2`).join(', ')
+    const tables = Array.from({ length: 2000 }, (_, table) => `CREATE TABLE t${table} (a int); INSERT INTO t${table} VALUES (${table});`).join('\n')
+    await server.sql('large', `CREATE TABLE widest (${columns}); INSERT INTO widest SELECT; INSERT INTO widest (c1599) VALUES (1);\n${tables}`)
+    const bytes = await dump(['-Fc', '-Z0'], 'large')
+    const fingerprint = await fingerprintOf(bytes)
+    expect(fingerprint.tables).toHaveLength(2001)
+    const verdict = await restoredAndCompared('copy_large', 'UPDATE t1234 SET a = 0', { dump: bytes, fingerprint })
+    expect(verdict.problems).toEqual([{ object: 'public.t1234', message: expect.stringContaining('value differs') }])
+  }, 60_000)
 })
 
 describe('the fingerprint', () => {

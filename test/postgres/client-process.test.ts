@@ -1,5 +1,6 @@
-import { readdir, readFile, readlink } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { buffer, text } from 'node:stream/consumers'
 import { describe, expect, it } from 'vitest'
 import { Failure } from '../../src/kernel/failure.ts'
@@ -78,6 +79,22 @@ it('never shows the password in arguments, environment or a file that has a name
   expect(await readlink(`/proc/${pid}/fd/3`)).toContain('(deleted)')
   await psql.cancel()
   expect((await readdir(tmpdir())).filter((name) => name.startsWith('tidemark-') && !before.includes(name) && !name.includes('servers'))).toEqual([])
+})
+
+it('lets parallel workers and pg_dumpall read the password too', async () => {
+  const cluster = await sharedCluster(15)
+  await using scratch = await cluster.createScratchDatabase()
+  await using session = await scratch.session()
+  for (const name of ['a', 'b', 'c']) await session.query(`CREATE TABLE ${name} AS SELECT generate_series(1, 1000) AS i`)
+  const directory = await mkdtemp(join(tmpdir(), 'tidemark-parallel-'))
+  await using dump = await startClient(await tool('pg_dump'), ['--format=directory', '--jobs=3', `--file=${join(directory, 'dump')}`], scratch.target, named)
+  dump.stdout.resume()
+  await dump.requireSuccess()
+  expect((await readdir(join(directory, 'dump'))).filter((name) => name.endsWith('.dat.gz'))).toHaveLength(3)
+  await rm(directory, { recursive: true })
+  await using globals = await startClient(await tool('pg_dumpall'), ['--globals-only'], scratch.target, named)
+  expect(await text(globals.stdout)).toContain('CREATE ROLE postgres')
+  await globals.requireSuccess()
 })
 
 it('tells a server that is too new before anything else, with the package to install', async () => {

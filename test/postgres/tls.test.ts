@@ -74,6 +74,19 @@ describe('TLS', () => {
     expect(await both(using(host, { mode, rootCertFile: withAuthority ? authority() : null }))).toEqual({ session: expect.stringMatching(session), program: expect.stringMatching(program) })
   })
 
+  it('holds the server to channel binding and to the methods that are allowed', async () => {
+    const place = using('127.0.0.1', { mode: 'verify-full', rootCertFile: authority() })
+    const attempt = async (parameters: Record<string, string>, at = place) => {
+      await using session = await openSession(withOverrides(at, { parameters }), { applicationName: 'tidemark test' })
+      return session.user
+    }
+    expect(await attempt({ channel_binding: 'require', require_auth: 'scram-sha-256' })).toBe('postgres')
+    expect(await attempt({ require_auth: '!password,!md5' })).toBe('postgres')
+    await expect(attempt({ require_auth: 'md5' })).rejects.toMatchObject({ code: 'connection-failed', message: expect.stringContaining('require_auth=md5 forbids') })
+    await expect(attempt({ channel_binding: 'require' }, cluster.server.socketTarget)).rejects.toMatchObject({ message: expect.stringContaining('no channel binding') })
+    await expect(attempt({ require_auth: '!none' }, cluster.server.socketTarget)).rejects.toMatchObject({ message: expect.stringContaining('"none"') })
+  })
+
   it('cancels a statement through TLS too', async () => {
     const stop = new AbortController()
     const session = await openSession(using('127.0.0.1', { mode: 'verify-full', rootCertFile: authority() }), { applicationName: 'tidemark test', signal: stop.signal })

@@ -85,7 +85,6 @@ A backup ends "verified": every byte was read back and its content equals what p
         globals: flags.globals,
         dryRun: flags.dryRun === true,
         ...(name === undefined ? {} : { cluster: name }),
-        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
         ...(flags.format === undefined ? {} : { format: flags.format }),
         ...(flags.compress === undefined ? {} : { compress: flags.compress }),
         ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),

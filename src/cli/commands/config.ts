@@ -22,7 +22,7 @@ export function configCommand(): Command {
       const { settings } = await runtime.workspace()
       const findings = checkSettings(settings)
       runtime.output.document({ valid: !findings.some((finding) => finding.severity === 'error'), findings })
-      for (const finding of findings) runtime.output.line(`${finding.severity === 'error' ? runtime.output.paint('red', '✗') : runtime.output.paint('yellow', '!')} ${printable(finding.message)}`)
+      for (const finding of findings) runtime.output.line(`${finding.severity === 'error' ? runtime.output.paint('red', '✗') : finding.severity === 'warning' ? runtime.output.paint('yellow', '!') : runtime.output.paint('dim', '·')} ${printable(finding.message)}`)
       if (findings.length === 0) runtime.output.line(`${runtime.output.paint('green', '✓')} the configuration can be used`)
       if (findings.some((finding) => finding.severity === 'error')) runtime.exitCode = 2
     })

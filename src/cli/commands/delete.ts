@@ -26,7 +26,6 @@ export function deleteCommand(): Command {
         reason: flags.reason,
         dryRun: flags.dryRun === true,
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
-        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
         approve: async (plans) => {
           const lines = plans.map(({ repository, plan }) => `${plan.backup} of database "${printable(plan.database)}" from repository ${repository} (${printable(plan.fileName)}, ${formatBytes(plan.freedBytes)})`)
           await runtime.confirm(`Delete ${lines.join(' and ')}?`, { yes: flags.yes })

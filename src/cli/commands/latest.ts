@@ -15,7 +15,6 @@ export function latestCommand(): Command {
       const { backup } = await showBackup(await runtime.workspace(), {
         backup: 'latest',
         ...(name === undefined ? {} : { cluster: name }),
-        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
       })
       runtime.output.document(backup)
       runtime.output.line(flags.path === true ? (backup.path ?? backup.key) : backup.id)

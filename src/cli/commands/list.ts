@@ -16,7 +16,6 @@ export function listCommand(): Command {
       const name = cluster ?? flags.cluster
       const backups = await listBackups(await runtime.workspace(), {
         ...(name === undefined ? {} : { cluster: name }),
-        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
         ...(flags.category === undefined ? {} : { category: flags.category }),
         ...(flags.type === undefined ? {} : { type: flags.type }),
       })

@@ -28,7 +28,6 @@ async function change(kind: 'pin' | 'unpin', backup: string, flags: GlobalFlags 
       backup,
       reason: flags.reason,
       ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
-      ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
     })
     runtime.output.document(changed)
     runtime.output.line(`${runtime.output.paint('green', '✓')} ${changed.id} (${formatUtc(changed.endedAt)} UTC) is ${kind === 'pin' ? 'pinned' : 'no longer pinned'}`)

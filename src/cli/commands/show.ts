@@ -14,7 +14,6 @@ export function showCommand(): Command {
       const shown = await showBackup(await runtime.workspace(), {
         backup,
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
-        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
       })
       runtime.output.document(shown.backup)
       if (!runtime.output.json) renderBackup(runtime.output, shown.backup, shown.open)

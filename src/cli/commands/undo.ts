@@ -18,7 +18,6 @@ export function undoCommand(): Command {
         dryRun: flags.dryRun === true,
         ...(run === undefined ? {} : { run }),
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
-        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
         approve: async (plan) => runtime.confirm(`${plan.lines.join('\n')}\nGo on?`, { yes: flags.yes }),
       })
       output.document(outcome)

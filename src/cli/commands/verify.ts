@@ -19,7 +19,6 @@ export function verifyCommand(): Command {
         all: flags.all === true,
         ...(flags.file === undefined ? {} : { file: flags.file }),
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
-        ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
       })
       output.document({ backups: result.backups })
       for (const checked of result.backups) {

@@ -217,6 +217,7 @@ function factsOf({ dump: { dump, notes, verdict }, keys, adoption }: Taking, id:
     partial: verdict.partial,
     committedAs: 'verified',
     adopted: true,
+    safety: false,
   }
 }
 

@@ -1,0 +1,33 @@
+import type { ClusterSettings } from '../../config/settings.ts'
+import { isFailure, messageOf } from '../../kernel/failure.ts'
+import { backupRoleSql } from '../../postgres/backup-role.ts'
+import { reachServer } from '../../postgres/reach.ts'
+import { reachOf, type Workspace } from '../workspace.ts'
+
+/** The script that makes the least-privileged role for a cluster; with what the server says where it can be asked, else for PostgreSQL 14 and later. */
+export async function roleScript(workspace: Workspace, cluster: ClusterSettings, roleName: string | undefined): Promise<string> {
+  const database = cluster.dump.databases[0] ?? cluster.target.database
+  const seen = await lookAt(workspace, cluster, database)
+  // Without a name: the configured role, unless that is a superuser, which would only be demoted by accident.
+  const role = roleName ?? (seen?.superuser === true ? 'tidemark' : cluster.target.user)
+  return backupRoleSql({ role, database, ...(seen === null ? {} : { serverMajor: seen.major, schemas: seen.schemas, owners: seen.owners }) })
+}
+
+async function lookAt(workspace: Workspace, cluster: ClusterSettings, database: string) {
+  const { context } = workspace
+  try {
+    const { session } = await reachServer(cluster.target, reachOf(workspace), { applicationName: 'tidemark doctor --sql', database, signal: context.signal })
+    await using _session = session
+    const [row] = await session.query<{ superuser: boolean; schemas: readonly string[] | null; owners: readonly string[] | null }>(
+      `SELECT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) AS superuser,
+              (SELECT pg_catalog.array_agg(nspname::text ORDER BY nspname) FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema') AS schemas,
+              (SELECT pg_catalog.array_agg(DISTINCT pg_catalog.pg_get_userbyid(c.relowner)::text) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               WHERE c.relkind IN ('r', 'p', 'S') AND nspname !~ '^pg_' AND nspname <> 'information_schema') AS owners`,
+    )
+    return { major: Math.floor(session.serverVersionNum / 10_000), superuser: row?.superuser === true, schemas: row?.schemas ?? [], owners: row?.owners ?? [] }
+  } catch (error) {
+    if (!isFailure(error) || isFailure(error, 'cancelled')) throw error
+    context.emit({ type: 'warning', code: 'server-not-asked', message: `the server could not be asked (${messageOf(error)}); the script is for PostgreSQL 14 and later` })
+    return null
+  }
+}
