@@ -2,8 +2,8 @@
 
 .DEFAULT_GOAL := help
 .SUFFIXES:
-# The Node that npm brought comes first, for npm's own children too.
-export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+# PATH stays as it is: npm, which fetches embedded servers, must run on the Node it came with, or it misses its global npmrc.
+node := node_modules/.bin/node
 tidemark := node_modules/.bin/tidemark
 NAME ?=
 
@@ -32,7 +32,7 @@ test-services: ready # Tests against Ceph, Docker and PostgreSQL 17/18 clients (
 
 .PHONY: crash
 crash: ready # The complete crash and fault sweeps; takes long
-	@TIDEMARK_SWEEP=complete node_modules/.bin/vitest run --project unit --project servers $(or $(TEST),crash fault sweep)
+	@TIDEMARK_SWEEP=complete $(node) node_modules/.bin/vitest run --project unit --project servers $(or $(TEST),crash fault sweep)
 
 .PHONY: lint
 lint: ready # Types, lint walls, formatting, unused code, dependency budget
@@ -40,11 +40,11 @@ lint: ready # Types, lint walls, formatting, unused code, dependency budget
 
 .PHONY: format
 format: ready # Formats every file
-	@node_modules/.bin/oxfmt
+	@$(node) node_modules/.bin/oxfmt
 
 .PHONY: build
 build: ready # Emits dist/, as published
-	@npm run --silent build
+	@rm -rf dist && $(node) node_modules/.bin/tsc -p tsconfig.build.json
 
 .PHONY: package
 package: build # Packs the package and tries it: size, launcher, API, from an install of its own
@@ -60,7 +60,7 @@ bench: ready # Speed and memory, measured
 
 .PHONY: reference
 reference: ready # Rewrites the generated pages of docs/reference
-	@node_modules/.bin/node scripts/write-reference.ts
+	@$(node) scripts/write-reference.ts
 
 .PHONY: lock
 lock: # After a change of dependencies: a lock file that fits every platform

@@ -13,7 +13,8 @@ fi
 result=.cache/results/$kind.json
 rm -f "$result"
 # shellcheck disable=SC2086
-node_modules/.bin/vitest run $projects --reporter=default --reporter=json --outputFile.json="$result" "$@"
+# Not by PATH: npm, which fetches embedded servers, must run on the Node it came with, or it misses its global npmrc.
+node_modules/.bin/node node_modules/.bin/vitest run $projects --reporter=default --reporter=json --outputFile.json="$result" "$@"
 code=$?
 # A chosen few cannot be asked to have used every service.
 [ $# -eq 0 ] || unset TIDEMARK_EXPECT_SERVICES

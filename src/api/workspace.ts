@@ -1,6 +1,7 @@
 import type { ClusterSettings, RepositorySettings, Settings } from '../config/settings.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
+import { requireOutsideServers } from '../postgres/data-directory.ts'
 import type { Reach } from '../postgres/reach.ts'
 import { readClusterLog, listClusters } from '../repository/commit-log.ts'
 import type { ClusterState } from '../repository/cluster-log.ts'
@@ -20,11 +21,20 @@ export function pickCluster(workspace: Workspace, name?: string): ClusterSetting
   const names = Object.keys(workspace.settings.clusters)
   const wanted = name ?? (names.length === 1 ? names[0] : undefined)
   const cluster = wanted === undefined ? undefined : workspace.settings.clusters[wanted]
-  if (cluster !== undefined) return cluster
+  if (cluster !== undefined) return requireActing(workspace, cluster)
   if (names.length === 0) {
     throw new Failure('config-invalid', 'no database is configured', { hints: ['set DATABASE_URL=postgres://user:password@host/database, or write a tidemark.yaml: tidemark init'] })
   }
   throw new Failure('usage-invalid', name === undefined ? 'several clusters are configured; name one' : `no cluster is called "${name}"`, { hints: [`configured: ${names.join(', ')}`] })
+}
+
+/** A setting that decides *which* server is meant must act; without the tunnel, `localhost` would be another database. */
+function requireActing(workspace: Workspace, cluster: ClusterSettings): ClusterSettings {
+  const tunnel = workspace.settings.notActing.find(({ setting }) => setting === `clusters.${cluster.name}.ssh` || setting.startsWith(`clusters.${cluster.name}.ssh.`))
+  if (tunnel === undefined) return cluster
+  throw new Failure('config-invalid', `cluster "${cluster.name}" asks for an SSH tunnel, which this version does not make; without it another server could be reached`, {
+    hints: ['open the tunnel yourself (ssh -L 5433:localhost:5432 host), point url at it, and remove ssh: from the configuration'],
+  })
 }
 
 export interface OpenRepositories extends AsyncDisposable {
@@ -61,6 +71,7 @@ export async function openRepositories(workspace: Workspace, names: readonly str
 
 async function openOne(settings: RepositorySettings, workspace: Workspace, create: boolean): Promise<Repository> {
   const { context } = workspace
+  if (settings.storage.kind === 'posix') await requireOutsideServers(settings.storage.path)
   const storage = await openStorage(settings.storage, context, { bandwidth: settings.bandwidth })
   try {
     return create ? await openOrCreateRepository(settings.name, storage, settings.layout, context) : await openRepository(settings.name, storage, context.signal)

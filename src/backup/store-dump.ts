@@ -44,7 +44,8 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
     { applicationName: 'tidemark pg_dump', database: request.database, settings: fingerprintSettings, signal: context.signal, emit: context.emit },
   )
   const reader = createDumpReader(request.format === 'plain' ? 'plain' : 'custom', { fingerprint: request.fingerprint, settings: fingerprintSettings })
-  const plain = withProgress(wholeDump(pgDump, reader, context.signal), {
+  const dump = rememberFailure(wholeDump(pgDump, reader, context.signal))
+  const plain = withProgress(dump.bytes, {
     clock: context.clock,
     everyMs: 250,
     report: (doneBytes) => context.emit({ type: 'step-progress', step: 'dump', doneBytes, expectedBytes: source.facts.databaseBytes }),
@@ -52,7 +53,9 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
   const stored = new Tally()
   const living = targets.requireLiving()
   const branches = tee(stored.through(outerStage(request.format, compression, request.jobs, context.signal)(plain)), living.length)
-  await Promise.all(living.map((target, index) => storeBranch(target, branches[index], targets, context)))
+  // All of them to their end, so that nothing is still being written when a failed run clears up.
+  const outcomes = await Promise.allSettled(living.map((target, index) => storeBranch(target, branches[index], { targets, sourceFailed: dump.failed }, context)))
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   targets.requireLiving()
 
   const content = reader.content()
@@ -89,13 +92,33 @@ function outerStage(format: 'custom' | 'plain' | 'directory', compression: Compr
   return (bytes) => bytes
 }
 
-/** A storage that fails is given up; its branch is closed so that the stream goes on to the others. */
-async function storeBranch(target: StoreTarget, branch: AsyncIterable<Uint8Array> | undefined, targets: Targets, context: Context): Promise<void> {
+/** Tells a failing dump from a failing storage: both end the upload with an error. */
+function rememberFailure(source: AsyncIterable<Uint8Array>): { bytes: AsyncIterable<Uint8Array>; failed: () => boolean } {
+  let failed = false
+  const bytes = (async function* () {
+    try {
+      yield* source
+    } catch (error) {
+      failed = true
+      throw error
+    }
+  })()
+  return { bytes, failed: () => failed }
+}
+
+/** A storage that fails is given up; its branch is closed so that the stream goes on to the others. A dump that fails ends the run. */
+async function storeBranch(
+  target: StoreTarget,
+  branch: AsyncIterable<Uint8Array> | undefined,
+  { targets, sourceFailed }: { targets: Targets; sourceFailed: () => boolean },
+  context: Context,
+): Promise<void> {
   if (branch === undefined) throw new Error('a target without a branch')
   try {
     await createObject(target, target.keys.dump, branch, { contentType: 'application/octet-stream', signal: context.signal })
   } catch (error) {
     await branch[Symbol.asyncIterator]().return?.()
+    if (sourceFailed()) throw error
     await targets.giveUp(target, error)
   }
 }

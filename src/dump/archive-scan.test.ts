@@ -88,7 +88,12 @@ describe('what an archive holds', () => {
     expect(await scan(cutAt(compressed, [65_536]))).toEqual(expected)
     expect(await scanWhole(compressed)).toEqual(expected)
     const random = Array.from({ length: 3000 }, (_, row) => `${row}\t${Buffer.from(crypto.getRandomValues(new Uint8Array(100))).toString('base64')}\n`)
-    const incompressible = { tables: [{ name: 'a', rows: random }, { name: 'b', rows: random.slice(1) }] }
+    const incompressible = {
+      tables: [
+        { name: 'a', rows: random },
+        { name: 'b', rows: random.slice(1) },
+      ],
+    }
     expect(await scan(cutAt(buildArchive({ ...incompressible, compression: 'gzip' }), [10_007]))).toEqual(await scanWhole(buildArchive(incompressible)))
   })
 
@@ -108,7 +113,8 @@ describe('what an archive holds', () => {
 describe('a damaged archive', () => {
   test.each(['none', 'gzip'] as const)('is refused when it was cut off at any byte (inner compression %s)', async (compression) => {
     const archive = buildArchive({ ...shape, compression })
-    for (let length = 0; length < archive.length; length++) expect(`${length}: ${await failureOf(scanWhole(archive.subarray(0, length)))}`).toBe(`${length}: dump-empty`)
+    for (let length = 0; length < archive.length; length++)
+      expect(`${length}: ${await failureOf(scanWhole(archive.subarray(0, length)))}`).toBe(`${length}: dump-empty`)
   })
 
   test('is refused when anything follows its last block', async () => {

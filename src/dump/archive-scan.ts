@@ -77,11 +77,13 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
   const beginBlock = (id: number) => {
     const found = promised.get(id)
     if (found === undefined) throw malformed(`a data block names entry ${id}, which has no data or had it already`, offset)
-    if (found.dataOffset !== null && found.dataOffset !== blockOffset) throw malformed(`the data of ${nameOf(found)} is not where its table of contents says`, offset)
+    if (found.dataOffset !== null && found.dataOffset !== blockOffset)
+      throw malformed(`the data of ${nameOf(found)} is not where its table of contents says`, offset)
     const content = contentOf(found)
     const isUnreadable = toc?.compression === 'lz4'
     if (isUnreadable) sink.notCompared(nameOf(found), 'pg_dump compressed it with lz4, which Tidemark cannot read')
-    if ((blockType === largeObjectsBlock) !== (content.kind === 'large-objects')) throw malformed(`the data block of ${nameOf(found)} is of the wrong kind`, offset)
+    if ((blockType === largeObjectsBlock) !== (content.kind === 'large-objects'))
+      throw malformed(`the data block of ${nameOf(found)} is of the wrong kind`, offset)
     entry = found
     expecting = content.kind === 'large-objects' ? objectOid : chunkLength
     if (isUnreadable) return
@@ -160,7 +162,8 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
       else if (expecting === blockTypeByte) {
         blockOffset = offset = base + at
         blockType = input[at++] as number
-        if (blockType !== tableBlock && blockType !== largeObjectsBlock) throw malformed('where a data block should begin or the archive end is something else', offset)
+        if (blockType !== tableBlock && blockType !== largeObjectsBlock)
+          throw malformed('where a data block should begin or the archive end is something else', offset)
         expecting = dumpId
       } else {
         if (rows !== null && numberFill === 0 && numberBytes === 5) at = takeWholeRows(input, at, rows)
@@ -193,7 +196,8 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
       toc ??= tocReader.end()
       if (entry !== undefined) throw cutOff(`it ends inside the data of ${nameOf(entry)}`, offset)
       const [missing] = promised.values()
-      if (missing !== undefined) throw cutOff(`the data of ${nameOf(missing)} is missing${promised.size > 1 ? `, and that of ${promised.size - 1} more entries` : ''}`, offset)
+      if (missing !== undefined)
+        throw cutOff(`the data of ${nameOf(missing)} is missing${promised.size > 1 ? `, and that of ${promised.size - 1} more entries` : ''}`, offset)
       if (expecting !== blockTypeByte) throw malformed('bytes follow its last data block', offset)
       return { toc, sizeBytes: offset }
     },

@@ -13,7 +13,18 @@ describe('the table of contents', () => {
     for (const size of [1, 7, 4096]) {
       const toc = await readToc(pieces(archive, size))
       expect(toc).toMatchObject({ version: [1, 16, 0], format: 'custom', compression: 'none', database: 'database', serverVersion: '15.20', encoding: 'UTF8' })
-      expect(toc.entries[1]).toMatchObject({ dumpId: 10, hadData: true, tableOid: 1259, oid: 16_010, tag: 'a "table"', desc: 'TABLE DATA', section: 'data', namespace: 'public', relkind: 'r', dependencies: [1] })
+      expect(toc.entries[1]).toMatchObject({
+        dumpId: 10,
+        hadData: true,
+        tableOid: 1259,
+        oid: 16_010,
+        tag: 'a "table"',
+        desc: 'TABLE DATA',
+        section: 'data',
+        namespace: 'public',
+        relkind: 'r',
+        dependencies: [1],
+      })
     }
     const reader = createTocReader()
     const rest = reader.push(archive)

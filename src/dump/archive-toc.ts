@@ -128,7 +128,8 @@ export function createTocReader(options: TocOptions = {}): TocReader {
     },
     end: () => {
       const received = consumedBytes + waitingBytes
-      if (header === undefined && received === 0) throw new Failure('dump-empty', 'the dump is empty', { hints: ['run the dump again and read what pg_dump says'] })
+      if (header === undefined && received === 0)
+        throw new Failure('dump-empty', 'the dump is empty', { hints: ['run the dump again and read what pg_dump says'] })
       if (header === undefined || !isComplete()) throw cutOff('it ends inside its table of contents', received)
       return { ...header, encoding, entries, sizeBytes: consumedBytes }
     },
@@ -156,7 +157,11 @@ function readHeader(cursor: ArchiveCursor): Omit<ArchiveHeader, 'encoding'> {
   // Time of creation: second, minute, hour, day, month, year, daylight saving; in an unnamed zone, so of no use.
   for (let field = 0; field < 7; field++) cursor.int()
   const text = textDecoder('UTF8')
-  const [database, serverVersion, dumpVersion] = [cursor.string(), cursor.string(), cursor.string()].map((bytes) => (bytes === null ? '' : text(bytes))) as [string, string, string]
+  const [database, serverVersion, dumpVersion] = [cursor.string(), cursor.string(), cursor.string()].map((bytes) => (bytes === null ? '' : text(bytes))) as [
+    string,
+    string,
+    string,
+  ]
   return { version, intSize, offsetSize, format, compression, database, serverVersion, dumpVersion }
 }
 
@@ -218,7 +223,24 @@ function readEntry(cursor: ArchiveCursor, reading: EntryReading): TocEntry {
   const dependencies: number[] = []
   for (let dependency = text(); dependency !== null; dependency = text()) dependencies.push(dumpIdOf(dependency, offset))
   const relkind = relkindCode > 32 && relkindCode < 127 ? String.fromCharCode(relkindCode) : null
-  const facts = { dumpId, hadData, tableOid, oid, tag, desc, section, definition, dropStatement, copyStatement, namespace, tablespace, tableAccessMethod, relkind, owner, dependencies }
+  const facts = {
+    dumpId,
+    hadData,
+    tableOid,
+    oid,
+    tag,
+    desc,
+    section,
+    definition,
+    dropStatement,
+    copyStatement,
+    namespace,
+    tablespace,
+    tableAccessMethod,
+    relkind,
+    owner,
+    dependencies,
+  }
   if (header.format !== 'custom') {
     const fileName = text()
     return { ...facts, dataOffset: null, fileName: fileName === '' ? null : fileName }
@@ -227,7 +249,10 @@ function readEntry(cursor: ArchiveCursor, reading: EntryReading): TocEntry {
 }
 
 /** `WriteOffset`: 1 = not set, 2 = set, 3 = no data; then the offset. */
-function readDataOffset(cursor: ArchiveCursor, entry: { header: Omit<ArchiveHeader, 'encoding'>; dumpId: number; hadData: boolean; offset: number }): number | null {
+function readDataOffset(
+  cursor: ArchiveCursor,
+  entry: { header: Omit<ArchiveHeader, 'encoding'>; dumpId: number; hadData: boolean; offset: number },
+): number | null {
   const state = cursor.byte()
   if (state < 1 || state > 3 || (state === 3) === entry.hadData) throw malformed(`entry ${entry.dumpId} contradicts itself about its data`, entry.offset)
   const value = cursor.unsigned(entry.header.offsetSize)

@@ -74,10 +74,44 @@ const catalogue: Readonly<Record<string, string>> = {
 }
 
 const kinds = new Set([
-  'TABLE', 'VIEW', 'MATERIALIZED VIEW', 'FOREIGN TABLE', 'SEQUENCE', 'TYPE', 'DOMAIN', 'INDEX', 'INDEX ATTACH', 'TABLE ATTACH', 'CONSTRAINT', 'FK CONSTRAINT', 'CHECK CONSTRAINT',
-  'TRIGGER', 'RULE', 'POLICY', 'ROW SECURITY', 'DEFAULT', 'FUNCTION', 'PROCEDURE', 'AGGREGATE', 'STATISTICS', 'COLLATION', 'CONVERSION', 'OPERATOR', 'OPERATOR CLASS',
-  'OPERATOR FAMILY', 'TEXT SEARCH CONFIGURATION', 'TEXT SEARCH DICTIONARY', 'SCHEMA', 'EXTENSION', 'EVENT TRIGGER', 'PUBLICATION', 'FOREIGN DATA WRAPPER', 'SERVER',
-  'USER MAPPING', 'PROCEDURAL LANGUAGE', 'PUBLICATION TABLE',
+  'TABLE',
+  'VIEW',
+  'MATERIALIZED VIEW',
+  'FOREIGN TABLE',
+  'SEQUENCE',
+  'TYPE',
+  'DOMAIN',
+  'INDEX',
+  'INDEX ATTACH',
+  'TABLE ATTACH',
+  'CONSTRAINT',
+  'FK CONSTRAINT',
+  'CHECK CONSTRAINT',
+  'TRIGGER',
+  'RULE',
+  'POLICY',
+  'ROW SECURITY',
+  'DEFAULT',
+  'FUNCTION',
+  'PROCEDURE',
+  'AGGREGATE',
+  'STATISTICS',
+  'COLLATION',
+  'CONVERSION',
+  'OPERATOR',
+  'OPERATOR CLASS',
+  'OPERATOR FAMILY',
+  'TEXT SEARCH CONFIGURATION',
+  'TEXT SEARCH DICTIONARY',
+  'SCHEMA',
+  'EXTENSION',
+  'EVENT TRIGGER',
+  'PUBLICATION',
+  'FOREIGN DATA WRAPPER',
+  'SERVER',
+  'USER MAPPING',
+  'PROCEDURAL LANGUAGE',
+  'PUBLICATION TABLE',
 ])
 
 const system = "n.nspname !~ '^pg_(catalog|toast|temp)' AND n.nspname <> 'information_schema'"
@@ -95,7 +129,8 @@ export async function checkDerived(session: ReadingSession, derived: readonly De
     const there = known.get(keyOf(object.desc, object.schema, object.tag))
     if (there === undefined) return [{ object, problem: 'it is missing in the restored copy' }]
     if (!there.usable) return [{ object, problem: 'it is not valid in the restored copy' }]
-    if (object.populated !== null && object.populated !== there.filled) return [{ object, problem: object.populated ? 'it is not filled in the restored copy' : 'it is filled although the dump leaves it empty' }]
+    if (object.populated !== null && object.populated !== there.filled)
+      return [{ object, problem: object.populated ? 'it is not filled in the restored copy' : 'it is filled although the dump leaves it empty' }]
     return []
   })
   return { checked: wanted.length, problems, unchecked }

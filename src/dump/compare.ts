@@ -60,13 +60,22 @@ export async function compareContent(expected: ContentFingerprint, copy: CopyCon
   const skipped = copy.tables.filter((table) => table.state === 'skipped')
   const isSkipped = new Set(skipped.map(keyOf))
   const notCompared = [...expected.notCompared, ...skipped.map((table) => ({ what: displayName(table), why: table.why }))]
-  const objects = { count: expected.largeObjects.count, restoredCount: copy.largeObjects.count, match: isDeepStrictEqual(expected.largeObjects, copy.largeObjects) }
+  const objects = {
+    count: expected.largeObjects.count,
+    restoredCount: copy.largeObjects.count,
+    match: isDeepStrictEqual(expected.largeObjects, copy.largeObjects),
+  }
   const sequences = sequenceProblems(expected, copy)
   const problems = [
-    ...tables.flatMap((table) => (table.match || isSkipped.has(keyOf(table)) ? [] : [{ object: displayName(table), message: table.problem ?? 'its content differs' }])),
+    ...tables.flatMap((table) =>
+      table.match || isSkipped.has(keyOf(table)) ? [] : [{ object: displayName(table), message: table.problem ?? 'its content differs' }],
+    ),
     ...(objects.match ? [] : [{ object: 'large objects', message: largeObjectsProblem(expected, copy) }]),
     ...sequences,
-    ...copy.derived.problems.map(({ object, problem }) => ({ object: `${object.desc} ${displayName({ schema: object.schema, name: object.tag })}`, message: problem })),
+    ...copy.derived.problems.map(({ object, problem }) => ({
+      object: `${object.desc} ${displayName({ schema: object.schema, name: object.tag })}`,
+      message: problem,
+    })),
   ]
   return {
     outcome: problems.length > 0 ? 'different' : notCompared.length > 0 ? 'partial' : 'equal',
@@ -81,7 +90,8 @@ export async function compareContent(expected: ContentFingerprint, copy: CopyCon
 
 function compareInOrder(table: TableFingerprint, copy: CopyTable | undefined): TableVerdict {
   const { schema, name, rows } = table
-  if (copy?.state !== 'read') return { schema, name, rows, restoredRows: null, match: false, how: 'none', problem: copy?.why ?? 'it is not in the restored copy' }
+  if (copy?.state !== 'read')
+    return { schema, name, rows, restoredRows: null, match: false, how: 'none', problem: copy?.why ?? 'it is not in the restored copy' }
   const facts = { schema, name, rows, restoredRows: copy.rows, how: 'ordered' } as const
   if (copy.rows !== rows) return { ...facts, match: false, problem: rowsProblem(rows, copy.rows) }
   const match = copy.digest === table.digest && copy.bytes === table.bytes
@@ -152,7 +162,13 @@ function groupsToLookAt(tables: readonly TableFingerprint[], { inOrder, copies }
     .filter((table) => table.viaRoot === null && isSameCount(table, copies.get(keyOf(table))))
     .map((table): Group => {
       const copy = copies.get(keyOf(table))
-      return { how: 'multiset', target: table, isPartitioned: copy?.state === 'read' && copy.kind === 'partitioned', columns: table.columns, members: [{ table, order: null }] }
+      return {
+        how: 'multiset',
+        target: table,
+        isPartitioned: copy?.state === 'read' && copy.kind === 'partitioned',
+        columns: table.columns,
+        members: [{ table, order: null }],
+      }
     })
   const roots = new Map(different.flatMap(({ viaRoot }) => (viaRoot === null ? [] : [[keyOf(viaRoot), viaRoot] as const])))
   const byRoot = [...roots].map(([key, target]): Group => {

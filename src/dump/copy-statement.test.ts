@@ -19,8 +19,21 @@ test('any names and columns that pg_dump can write are understood', () => {
 
 test('tables without columns, other options and other kinds of COPY are told apart', () => {
   expect(parseCopyStatement('COPY public.nothing  FROM stdin;')).toEqual({ target: { schema: 'public', name: 'nothing' }, columns: null, isPlainText: true })
-  expect(parseCopyStatement('copy Public.T(A) from STDIN with (format csv);')).toEqual({ target: { schema: 'public', name: 't' }, columns: ['a'], isPlainText: false })
-  for (const sql of ["COPY t FROM PROGRAM 'ls';", "COPY t FROM '/etc/passwd';", 'COPY t TO stdout;', 'COPY (SELECT 1) TO stdout;', 'SELECT 1', '', 'COPY t (a b) FROM stdin;', 'COPY t (a, FROM stdin;']) {
+  expect(parseCopyStatement('copy Public.T(A) from STDIN with (format csv);')).toEqual({
+    target: { schema: 'public', name: 't' },
+    columns: ['a'],
+    isPlainText: false,
+  })
+  for (const sql of [
+    "COPY t FROM PROGRAM 'ls';",
+    "COPY t FROM '/etc/passwd';",
+    'COPY t TO stdout;',
+    'COPY (SELECT 1) TO stdout;',
+    'SELECT 1',
+    '',
+    'COPY t (a b) FROM stdin;',
+    'COPY t (a, FROM stdin;',
+  ]) {
     expect(parseCopyStatement(sql)).toBeUndefined()
   }
   expect(parseSetval("SELECT pg_catalog.setval(E'public.\\\\''x', 1, true);")).toBeUndefined()

@@ -27,7 +27,8 @@ export function parseSetval(sql: string): SequenceValue | undefined {
   const words = sqlWords(sql)
   const at = words.findIndex((word) => isWord(word, 'setval'))
   const [open, name, comma, value, secondComma, called] = words.slice(at + 1)
-  if (at < 1 || !isWord(words[0], 'select') || open?.text !== '(' || name?.kind !== 'string' || comma?.text !== ',' || secondComma?.text !== ',') return undefined
+  if (at < 1 || !isWord(words[0], 'select') || open?.text !== '(' || name?.kind !== 'string' || comma?.text !== ',' || secondComma?.text !== ',')
+    return undefined
   if (value?.kind !== 'number' || (called?.text !== 'true' && called?.text !== 'false')) return undefined
   const sequence = parseQualifiedName(name.text)
   return sequence === undefined ? undefined : { ...sequence, lastValue: value.text, isCalled: called.text === 'true' }

@@ -49,9 +49,14 @@ export function localDumpFiles(directory: string): DumpFiles {
     list: async () => {
       try {
         const entries = await readdir(directory, { withFileTypes: true })
-        return await Promise.all(entries.filter((entry) => entry.isFile()).map(async ({ name }) => ({ name, sizeBytes: (await stat(join(directory, name))).size })))
+        return await Promise.all(
+          entries.filter((entry) => entry.isFile()).map(async ({ name }) => ({ name, sizeBytes: (await stat(join(directory, name))).size })),
+        )
       } catch (error) {
-        throw new Failure('object-missing', `cannot list the directory dump ${directory}: ${messageOf(error)}`, { cause: error, details: { code: systemCodeOf(error) } })
+        throw new Failure('object-missing', `cannot list the directory dump ${directory}: ${messageOf(error)}`, {
+          cause: error,
+          details: { code: systemCodeOf(error) },
+        })
       }
     },
     read: (name) => createReadStream(join(directory, name), { highWaterMark: 1024 * 1024 }),
@@ -156,7 +161,8 @@ function tableTask(entry: TocEntry, { read, claim, sink }: EntryReading): Task {
     staging.begin(target)
     await decompressed(read(name), name, (piece) => staging.append(Buffer.from(piece.buffer, piece.byteOffset, piece.byteLength), 0, piece.length))
     const problem = staging.finish()
-    if (problem !== null) throw new Failure('dump-empty', `the dump is not complete: table ${nameOf(entry)} in ${name}: ${problem}`, { details: { file: name } })
+    if (problem !== null)
+      throw new Failure('dump-empty', `the dump is not complete: table ${nameOf(entry)} in ${name}: ${problem}`, { details: { file: name } })
   }
 }
 

@@ -41,6 +41,8 @@ function isOpenPgp(head: Uint8Array): boolean {
 
 function looksLikeSql(head: Uint8Array): boolean {
   if (head.includes(0)) return false
-  const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength).toString('latin1').replace(/^\u00ef\u00bb\u00bf/, '')
+  const text = Buffer.from(head.buffer, head.byteOffset, head.byteLength)
+    .toString('latin1')
+    .replace(/^\u00ef\u00bb\u00bf/, '')
   return /^\s*(?:--|\/\*|\\restrict\s|\\connect\s|(?:SET|SELECT|CREATE|COPY|BEGIN|START|INSERT|ALTER|DROP|COMMENT|GRANT|DO|TRUNCATE|LOCK)\b)/i.test(text)
 }

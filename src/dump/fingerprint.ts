@@ -61,7 +61,11 @@ export interface NotCompared {
 export function parseFingerprint(json: unknown): ContentFingerprint {
   const root = recordOf(json, 'fingerprint')
   if (root['format'] !== fingerprintFormat) {
-    throw new Failure('repository-format', `the fingerprint has format ${JSON.stringify(root['format'])?.slice(0, 60)}; this version knows ${fingerprintFormat}`, { hints: ['update Tidemark'] })
+    throw new Failure(
+      'repository-format',
+      `the fingerprint has format ${JSON.stringify(root['format'])?.slice(0, 60)}; this version knows ${fingerprintFormat}`,
+      { hints: ['update Tidemark'] },
+    )
   }
   const largeObjects = recordOf(root['largeObjects'], 'largeObjects')
   return {
@@ -76,7 +80,10 @@ export function parseFingerprint(json: unknown): ContentFingerprint {
     },
     sequences: listOf(root['sequences'], 'sequences', sequenceOf),
     derived: listOf(root['derived'], 'derived', derivedOf),
-    notCompared: listOf(root['notCompared'], 'notCompared', (item, at) => ({ what: textOf(item['what'], `${at}.what`), why: textOf(item['why'], `${at}.why`) })),
+    notCompared: listOf(root['notCompared'], 'notCompared', (item, at) => ({
+      what: textOf(item['what'], `${at}.what`),
+      why: textOf(item['why'], `${at}.why`),
+    })),
   }
 }
 

@@ -93,7 +93,7 @@ export function createInnerBlocks(method: 'zlib' | 'zstd'): InnerBlocks {
       fill = 0
     },
     push: (input, from, to) => {
-      for (let at = from; at < to; ) {
+      for (let at = from; at < to;) {
         if (fill === gatherBytes && block !== null) give(block)
         const count = Math.min(to - at, gatherBytes - fill)
         input.copy(gathered, fill, at, at + count)

@@ -56,7 +56,9 @@ export function decompressSmall(method: 'zlib' | 'zstd', compressed: Uint8Array)
   try {
     const options = { maxOutputLength: smallOutputBytes, info: true as const }
     const { buffer, engine } =
-      method === 'zlib' ? (inflateSync(compressed, { ...options, finishFlush: constants.Z_FINISH }) as unknown as WithEngine) : (zstdDecompressSync(compressed, options) as unknown as WithEngine)
+      method === 'zlib'
+        ? (inflateSync(compressed, { ...options, finishFlush: constants.Z_FINISH }) as unknown as WithEngine)
+        : (zstdDecompressSync(compressed, options) as unknown as WithEngine)
     if (engine.bytesWritten !== compressed.length) throw new Error(`${compressed.length - engine.bytesWritten} bytes follow the end of the compressed data`)
     return buffer
   } catch (error) {

@@ -3,7 +3,12 @@ import { expect, test } from 'vitest'
 import { countNewlines } from './newlines.ts'
 
 test('line feeds are counted exactly, whatever stands beside them and wherever the bytes begin', () => {
-  const nearly = fc.uint8Array({ maxLength: 200 }).chain((bytes) => fc.constantFrom(bytes, bytes.map((byte) => [0x0a, 0x8a, 0x0b, 0x09, 0x00][byte % 5] as number)))
+  const nearly = fc.uint8Array({ maxLength: 200 }).chain((bytes) =>
+    fc.constantFrom(
+      bytes,
+      bytes.map((byte) => [0x0a, 0x8a, 0x0b, 0x09, 0x00][byte % 5] as number),
+    ),
+  )
   fc.assert(
     fc.property(nearly, fc.nat(7), (bytes, offset) => {
       const shifted = new Uint8Array(bytes.length + offset).subarray(offset)

@@ -43,7 +43,19 @@ const dollarBody = 7
 const metaCommand = 8
 const copyWait = 9
 const copyRows = 10
-const names = ['a statement', 'a comment', 'a comment', 'a string', 'a string', 'a quoted name', 'a string', 'a function body or string', 'a psql command', 'a COPY statement', 'the rows of a table']
+const names = [
+  'a statement',
+  'a comment',
+  'a comment',
+  'a string',
+  'a string',
+  'a quoted name',
+  'a string',
+  'a function body or string',
+  'a psql command',
+  'a COPY statement',
+  'the rows of a table',
+]
 
 const lf = 10
 const quote = 39
@@ -321,7 +333,7 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
       const input = held === null ? plain : Buffer.concat([held, plain])
       if (held !== null) offset -= held.length
       carry = null
-      for (let at = 0; at < input.length; ) at = step(input, at)
+      for (let at = 0; at < input.length;) at = step(input, at)
       offset += input.length
     },
     offset: () => offset,

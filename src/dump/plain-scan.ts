@@ -206,8 +206,19 @@ export function createPlainScanner(sink: DumpSink): PlainScanner {
       const kind = ends.cluster ? 'cluster' : ends.ended > 1 ? 'several' : 'database'
       if (kind === 'database' && follower !== null) throw malformed(`behind its end marker follows ${JSON.stringify(follower.text)}`, follower.offset)
       for (const [name, count] of inserts) sink.notCompared(name, `its rows are ${count} INSERT statements`)
-      if (kind !== 'database') sink.notCompared('the whole file', kind === 'cluster' ? 'it holds several databases (pg_dumpall)' : 'it is several dumps in one file')
-      return { kind, databases, encoding, serverVersion, dumpVersion, findings, suspicious: suspicious(), derived: derivedObjects(objects), sizeBytes: lexer.offset() }
+      if (kind !== 'database')
+        sink.notCompared('the whole file', kind === 'cluster' ? 'it holds several databases (pg_dumpall)' : 'it is several dumps in one file')
+      return {
+        kind,
+        databases,
+        encoding,
+        serverVersion,
+        dumpVersion,
+        findings,
+        suspicious: suspicious(),
+        derived: derivedObjects(objects),
+        sizeBytes: lexer.offset(),
+      }
     },
   }
 }

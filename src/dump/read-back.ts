@@ -65,11 +65,16 @@ export async function readBack(sessions: ReadingSession | readonly ReadingSessio
   }
   await Promise.all(all.map(work))
 
-  const known = new Set([...expected.tables, ...expected.derived.filter(({ desc }) => desc === 'TABLE').map(({ schema, tag }) => ({ schema, name: tag }))].map(keyOf))
+  const known = new Set(
+    [...expected.tables, ...expected.derived.filter(({ desc }) => desc === 'TABLE').map(({ schema, tag }) => ({ schema, name: tag }))].map(keyOf),
+  )
   return {
     tables: read,
     largeObjects: await readLargeObjects(first, { expected: expected.largeObjects, signal: context.signal, onBytes: progress.add }),
-    sequences: await readSequences(first, expected.sequences.filter((sequence) => relations.get(keyOf(sequence)) === 'S')),
+    sequences: await readSequences(
+      first,
+      expected.sequences.filter((sequence) => relations.get(keyOf(sequence)) === 'S'),
+    ),
     derived: await checkDerived(first, expected.derived),
     strangers: [...relations].filter(([key, kind]) => (kind === 'r' || kind === 'p') && !known.has(key)).map(([key]) => nameOfKey(key)),
   }
@@ -173,4 +178,3 @@ function nameOfKey(key: string): QualifiedName {
 function isList(sessions: ReadingSession | readonly ReadingSession[]): sessions is readonly ReadingSession[] {
   return Array.isArray(sessions)
 }
-

@@ -20,7 +20,7 @@ export interface LargeObjectReading {
  */
 export async function readLargeObjects(session: ReadingSession, { signal, onBytes }: LargeObjectReading): Promise<LargeObjectsFingerprint> {
   const tally = createLargeObjectsTally()
-  for (let last = '0'; ; ) {
+  for (let last = '0'; ;) {
     signal.throwIfAborted()
     const batch = await session.query<{ oid: string; head: string }>(`
       SELECT oid::text AS oid, encode(pg_catalog.lo_get(oid, 0, ${firstBytes}), 'base64') AS head

@@ -9,7 +9,10 @@ export async function readSequences(session: ReadingSession, names: readonly Qua
   const values: SequenceValue[] = []
   for (let from = 0; from < names.length; from += batchSize) {
     const batch = names.slice(from, from + batchSize)
-    const parts = batch.map(({ schema, name }, index) => `SELECT ${index} AS at, last_value::text AS value, is_called AS called FROM ${quoteIdentifier(schema)}.${quoteIdentifier(name)}`)
+    const parts = batch.map(
+      ({ schema, name }, index) =>
+        `SELECT ${index} AS at, last_value::text AS value, is_called AS called FROM ${quoteIdentifier(schema)}.${quoteIdentifier(name)}`,
+    )
     for (const { at, value, called } of await session.query<{ at: number; value: string; called: boolean }>(parts.join(' UNION ALL '))) {
       const name = batch[at]
       if (name !== undefined) values.push({ schema: name.schema, name: name.name, lastValue: value, isCalled: called })

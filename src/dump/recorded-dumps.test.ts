@@ -28,14 +28,17 @@ function content({ tables, largeObjects, sequences, notCompared }: ContentFinger
 }
 
 describe('the same database', () => {
-  test.each(['pg15-gzip', 'pg17-none', 'pg17-gzip', 'pg17-zstd', 'pg18-none', 'pg18-gzip', 'pg18-zstd'])('has the same fingerprint in %s.dump', async (name) => {
-    const expected = await ofArchive('pg15-none.dump')
-    expect(expected.tables.map(({ rows }) => rows).toSorted((a, b) => a - b)).toEqual([3, 10, 20, 200])
-    expect(expected.largeObjects).toMatchObject({ count: 3, bytes: 5005 })
-    const found = await ofArchive(`${name}.dump`)
-    expect(content(found)).toEqual(content(expected))
-    expect(found.derived.map(({ desc, tag }) => `${desc} ${tag}`).toSorted()).toEqual(expected.derived.map(({ desc, tag }) => `${desc} ${tag}`).toSorted())
-  })
+  test.each(['pg15-gzip', 'pg17-none', 'pg17-gzip', 'pg17-zstd', 'pg18-none', 'pg18-gzip', 'pg18-zstd'])(
+    'has the same fingerprint in %s.dump',
+    async (name) => {
+      const expected = await ofArchive('pg15-none.dump')
+      expect(expected.tables.map(({ rows }) => rows).toSorted((a, b) => a - b)).toEqual([3, 10, 20, 200])
+      expect(expected.largeObjects).toMatchObject({ count: 3, bytes: 5005 })
+      const found = await ofArchive(`${name}.dump`)
+      expect(content(found)).toEqual(content(expected))
+      expect(found.derived.map(({ desc, tag }) => `${desc} ${tag}`).toSorted()).toEqual(expected.derived.map(({ desc, tag }) => `${desc} ${tag}`).toSorted())
+    },
+  )
 
   test.each(['pg15', 'pg17', 'pg18'])('has the same fingerprint in plain SQL and in the directory of %s', async (name) => {
     const expected = content(await ofArchive('pg15-none.dump'))

@@ -25,7 +25,9 @@ test('rows in another order or cut into other pieces are the same multiset', asy
 })
 
 test('a doubled, missing or changed row, or a value swapped between two, is another multiset', async () => {
-  const digests = await Promise.all(['a\t1\nb\t2\n', 'a\t1\n', 'a\t1\nb\t2\nb\t2\n', 'a\t2\nb\t1\n', 'a\t1\nb\t3\n', 'a\t1\na\t1\n', ''].map((text) => multisetOf(one(text))))
+  const digests = await Promise.all(
+    ['a\t1\nb\t2\n', 'a\t1\n', 'a\t1\nb\t2\nb\t2\n', 'a\t2\nb\t1\n', 'a\t1\nb\t3\n', 'a\t1\na\t1\n', ''].map((text) => multisetOf(one(text))),
+  )
   expect(new Set(digests.map(({ digest }) => digest)).size).toBe(digests.length)
 })
 

@@ -6,7 +6,8 @@ export type SqlWord =
   | { readonly kind: 'number'; readonly text: string }
   | { readonly kind: 'sign'; readonly text: string }
 
-const pattern = /\s+|--[^\n]*|\/\*[^]*?\*\/|[eE]'(?:[^'\\]|''|\\[^])*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|[A-Za-z_\u0080-\u{10ffff}][A-Za-z0-9_$\u0080-\u{10ffff}]*|-?\d+|[^]/gu
+const pattern =
+  /\s+|--[^\n]*|\/\*[^]*?\*\/|[eE]'(?:[^'\\]|''|\\[^])*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|[A-Za-z_\u0080-\u{10ffff}][A-Za-z0-9_$\u0080-\u{10ffff}]*|-?\d+|[^]/gu
 
 /**
  * Splits a statement of the kind that pg_dump writes (COPY, SELECT setval, SET) into words. Names without quotes are folded

@@ -7,7 +7,9 @@ import { Failure, messageOf } from '../kernel/failure.ts'
 import { containerConnection } from './client-environment.ts'
 import { callInContainer, type ContainerAccess, containerFailure, nameOfContainer } from './container.ts'
 import { parseCsv } from './csv.ts'
-import { quoteConninfo, quoteLiteral } from './identifiers.ts'
+import { quoteConninfo } from './identifiers.ts'
+import { type Answer, AnswerReader, markLine } from './psql-answers.ts'
+import { constantOf, literally } from './psql-input.ts'
 import { notStarted, runProgram } from './run-program.ts'
 import type { Parameter, Session, SessionOptions } from './session.ts'
 import { connectFailure, statementFailure } from './sql-failure.ts'
@@ -54,11 +56,6 @@ async function psqlCall(place: ConnectionTarget, access: ContainerAccess, option
   })
 }
 
-interface Answer {
-  readonly output: Buffer
-  readonly error: { readonly sqlState: string; readonly message: string } | null
-}
-
 class ContainerSession implements Session {
   readonly via = 'container'
   readonly target: ConnectionTarget
@@ -68,7 +65,8 @@ class ContainerSession implements Session {
   readonly #child: ChildProcess
   readonly #access: ContainerAccess
   readonly #options: SessionOptions
-  readonly #marks: Marks
+  /** Texts that nobody can guess: the end of an answer, and NULL. */
+  readonly #marks: { readonly end: string; readonly null: string }
   readonly #answers: AnswerReader
   readonly #onAbort: () => void
   #stderr = ''
@@ -261,8 +259,7 @@ class ContainerSession implements Session {
   }
 
   #write(input: string): void {
-    const { end } = this.#marks
-    this.#child.stdin?.write(`${input}\\echo ${end} :ERROR :SQLSTATE :'LAST_ERROR_MESSAGE' ${end}\n`)
+    this.#child.stdin?.write(input + markLine(this.#marks.end))
   }
 
   #claim(): () => void {
@@ -310,98 +307,6 @@ class ContainerSession implements Session {
     this.#child.stdout?.resume()
     this.#child.kill('SIGTERM')
   }
-}
-
-interface Marks {
-  readonly end: string
-  readonly null: string
-}
-
-/** Cuts psql's output into answers at the mark line `MARK <error?> <sqlstate> '<message>' MARK`. */
-class AnswerReader {
-  readonly #source: AsyncIterator<Buffer>
-  readonly #mark: Buffer
-  #rest: Buffer = Buffer.alloc(0)
-
-  constructor(stdout: Readable, mark: string) {
-    this.#source = stdout[Symbol.asyncIterator]() as AsyncIterator<Buffer>
-    this.#mark = Buffer.from(mark)
-  }
-
-  async whole(): Promise<Answer> {
-    const chunks: Uint8Array[] = []
-    const stream = this.stream()
-    for (;;) {
-      const step = await stream.next()
-      if (step.done === true) return { output: Buffer.concat(chunks), error: step.value }
-      chunks.push(step.value)
-    }
-  }
-
-  /** Output as it comes; returns the error the statement ended with, or null. Throws when psql ends before its answer does. */
-  async *stream(): AsyncGenerator<Uint8Array, Answer['error'], undefined> {
-    for (;;) {
-      const at = this.#rest.indexOf(this.#mark)
-      if (at >= 0) {
-        if (at > 0) yield this.#rest.subarray(0, at)
-        return await this.#status(at + this.#mark.length)
-      }
-      // The mark may begin in the last bytes.
-      const sure = this.#rest.length - this.#mark.length
-      if (sure > 0) {
-        const ready = this.#rest.subarray(0, sure)
-        this.#rest = this.#rest.subarray(sure)
-        yield ready
-      }
-      await this.#more()
-    }
-  }
-
-  async #status(from: number): Promise<Answer['error']> {
-    const closing = Buffer.concat([Buffer.from(' '), this.#mark, Buffer.from('\n')])
-    let end = this.#rest.indexOf(closing, from)
-    while (end < 0) {
-      await this.#more()
-      end = this.#rest.indexOf(closing, from)
-    }
-    const status = this.#rest.subarray(from, end).toString('utf8')
-    this.#rest = this.#rest.subarray(end + closing.length)
-    const [, isError, sqlState = '', quoted = ''] = /^ (\S+) (\S*) (.*)$/su.exec(status) ?? []
-    if (isError === 'false') return null
-    if (isError !== 'true') throw new Error(`psql answered in an unexpected form: ${status.slice(0, 100)}`)
-    return { sqlState, message: unquoted(quoted) }
-  }
-
-  async #more(): Promise<void> {
-    const step = await this.#source.next()
-    if (step.done === true) throw new Error('psql ended')
-    this.#rest = this.#rest.length === 0 ? step.value : Buffer.concat([this.#rest, step.value])
-  }
-}
-
-/** A literal as PQescapeLiteral writes it. */
-function unquoted(literal: string): string {
-  const [, escaped, body = ''] = /^\s*(E?)'(.*)'$/su.exec(literal) ?? []
-  const text = body.replaceAll("''", "'")
-  return escaped === 'E' ? text.replaceAll('\\\\', '\\') : text
-}
-
-/**
- * psql input that sends exactly this text to the server. Text in which psql could see something of its own (backslashes,
- * colons, quotes left open) is wrapped in \gexec, which runs a query's result without looking at it. Plain text goes as it is:
- * ROLLBACK must work in a failed transaction, and SET TRANSACTION SNAPSHOT only before any query.
- */
-function literally(sql: string): string {
-  const text = sql.trim().replace(/;\s*$/, '')
-  const quotes = (text.match(/'/g) ?? []).length
-  if (/^[A-Za-z0-9_ ,='().*-]*$/.test(text) && !text.includes('--') && quotes % 2 === 0) return `${text}\n\\g\n`
-  return `SELECT pg_catalog.convert_from(pg_catalog.decode('${Buffer.from(text).toString('hex')}', 'hex'), 'UTF8')\n\\gexec\n`
-}
-
-function constantOf(parameter: Parameter): string {
-  if (parameter === null) return 'NULL'
-  if (Array.isArray(parameter)) return quoteLiteral(`{${parameter.map((item) => `"${String(item).replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`).join(',')}}`)
-  return quoteLiteral(String(parameter))
 }
 
 function sqlErrorFrom(error: { readonly sqlState: string; readonly message: string }): Error {

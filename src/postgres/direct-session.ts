@@ -105,19 +105,19 @@ async function connectOnce(target: ConnectionTarget, tls: ConnectionOptions | nu
   const stop = () => internalsOf(client).connection.stream.destroy(new Error('stopped on request'))
   login.options.signal?.addEventListener('abort', stop, { once: true })
   client.on('error', () => undefined)
-  let refused: Failure | null = null
+  const refusal: { failure: Failure | null } = { failure: null }
   enforceAuthPolicy(internalsOf(client).connection, target, tls !== null, (failure) => {
-    refused ??= failure
+    refusal.failure ??= failure
     internalsOf(client).connection.stream.destroy(failure)
   })
   try {
     await client.connect()
-    if (refused !== null) throw refused
+    if (refusal.failure !== null) throw refusal.failure
     return client
   } catch (error) {
     internalsOf(client).connection.stream.destroy()
     login.options.signal?.throwIfAborted()
-    throw refused ?? connectFailure(error, target)
+    throw refusal.failure ?? connectFailure(error, target)
   } finally {
     login.options.signal?.removeEventListener('abort', stop)
   }

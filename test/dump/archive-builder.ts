@@ -36,7 +36,13 @@ export function buildArchive(shape: ArchiveShape): Buffer {
   const entries: Entry[] = [
     encoding,
     ...tables.map(({ name }, index) => tableData(10 + index, name)),
-    ...sequences.map(({ name, value }, index) => ({ dumpId: 5000 + index, tag: name, desc: 'SEQUENCE SET', definition: `SELECT pg_catalog.setval('public."${name}"', ${value}, true);\n`, namespace: 'public' })),
+    ...sequences.map(({ name, value }, index) => ({
+      dumpId: 5000 + index,
+      tag: name,
+      desc: 'SEQUENCE SET',
+      definition: `SELECT pg_catalog.setval('public."${name}"', ${value}, true);\n`,
+      namespace: 'public',
+    })),
     ...(largeObjects.length > 0 ? [{ dumpId: 9000, hadData: true, tag: 'BLOBS', desc: 'BLOBS' }] : []),
   ]
   for (const entry of entries) {

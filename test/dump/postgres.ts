@@ -32,9 +32,20 @@ export async function startServer(): Promise<TestServer> {
   await chown(directory, account.uid, account.gid)
   const data = join(directory, 'data')
   const asPostgres = { ...account, environment: { LC_ALL: 'C.UTF-8', PATH: '/usr/bin:/bin' }, cwd: '/' }
-  const made = await runProgram(join(binDirectory, 'initdb'), ['-D', data, '-A', 'trust', '-U', 'postgres', '-E', 'UTF8', '--no-sync', '--locale=C.UTF-8'], asPostgres)
+  const made = await runProgram(
+    join(binDirectory, 'initdb'),
+    ['-D', data, '-A', 'trust', '-U', 'postgres', '-E', 'UTF8', '--no-sync', '--locale=C.UTF-8'],
+    asPostgres,
+  )
   if (made.exitCode !== 0) throw new Error(`initdb: ${made.stderr}`)
-  const settings = [`unix_socket_directories = '${directory}'`, "listen_addresses = ''", 'fsync = off', 'full_page_writes = off', 'max_connections = 30', 'shared_buffers = 32MB']
+  const settings = [
+    `unix_socket_directories = '${directory}'`,
+    "listen_addresses = ''",
+    'fsync = off',
+    'full_page_writes = off',
+    'max_connections = 30',
+    'shared_buffers = 32MB',
+  ]
   await writeFile(join(data, 'postgresql.auto.conf'), `${settings.join('\n')}\n`)
   const started = await runProgram(join(binDirectory, 'pg_ctl'), ['-D', data, '-w', '-l', join(directory, 'log'), 'start'], asPostgres)
   if (started.exitCode !== 0) throw new Error(`pg_ctl: ${started.stdout}${started.stderr}`)

@@ -59,7 +59,11 @@ async function fingerprintOf(bytes: Buffer): Promise<ContentFingerprint> {
 }
 
 /** Restores the archive into a new database, lets `damage` run there, and compares it with the dump. */
-async function restoredAndCompared(database: string, damage = '', options: { args?: string[]; create?: string; dump?: Buffer; fingerprint?: ContentFingerprint } = {}): Promise<ContentVerdict> {
+async function restoredAndCompared(
+  database: string,
+  damage = '',
+  options: { args?: string[]; create?: string; dump?: Buffer; fingerprint?: ContentFingerprint } = {},
+): Promise<ContentVerdict> {
   const bytes = options.dump ?? archive
   const file = join(directory, `${database}.dump`)
   await writeFile(file, bytes)
@@ -80,7 +84,18 @@ async function compared(database: string, fingerprint: ContentFingerprint, bytes
 
 function sessionTo(database: string, user = 'postgres') {
   const tls = { mode: 'disable', rootCertFile: null, certFile: null, keyFile: null } as const
-  const target = { host: server.socketDirectory, port: server.port, user, database, password: null, passFile: null, tls, connectTimeoutSeconds: 10, parameters: {}, container: null }
+  const target = {
+    host: server.socketDirectory,
+    port: server.port,
+    user,
+    database,
+    password: null,
+    passFile: null,
+    tls,
+    connectTimeoutSeconds: 10,
+    parameters: {},
+    container: null,
+  }
   return openSession(target, { applicationName: 'tidemark test' })
 }
 
@@ -111,11 +126,16 @@ describe('a restored copy', () => {
 
   test.each([
     ['one changed value', 'UPDATE "tricky" SET txt = txt || \'x\' WHERE id = 10', 'public.tricky', /at least one value differs|right number/],
-    ['a changed value in place of another of the same length', 'UPDATE part_1 SET v = \'v7\' WHERE k = 8', 'public.part_1', /at least one value differs/],
+    ['a changed value in place of another of the same length', "UPDATE part_1 SET v = 'v7' WHERE k = 8", 'public.part_1', /at least one value differs/],
     ['a dropped row', 'DELETE FROM part_2 WHERE k = 150', 'public.part_2', /1 of them is missing/],
     ['a doubled row', 'INSERT INTO zero_columns DEFAULT VALUES', 'public.zero_columns', /1 too many/],
-    ['NULL instead of an empty text', 'UPDATE tricky SET txt = NULL WHERE txt = \'\'', 'public.tricky', /at least one value differs/],
-    ['a value that moved to another partition of the root', "UPDATE hashed SET e = 'ok' WHERE v = 2", 'public.hashed_0', /all partitions of public.hashed together/],
+    ['NULL instead of an empty text', "UPDATE tricky SET txt = NULL WHERE txt = ''", 'public.tricky', /at least one value differs/],
+    [
+      'a value that moved to another partition of the root',
+      "UPDATE hashed SET e = 'ok' WHERE v = 2",
+      'public.hashed_0',
+      /all partitions of public.hashed together/,
+    ],
     ['a truncated table', 'TRUNCATE identity', 'public.identity', /restored copy 0: 2 of them are missing/],
     ['a dropped table', 'DROP TABLE types', 'public.types', /not in the restored copy/],
     ['a dropped column', 'ALTER TABLE fk_b DROP COLUMN a', 'public.fk_b', /column/],
@@ -140,7 +160,10 @@ describe('a restored copy', () => {
   test('is found to differ when two rows swap a value, but not when two rows swap their places', async () => {
     const swappedValues = await restoredAndCompared('copy_swapped', "UPDATE part_1 SET v = CASE k WHEN 3 THEN 'v4' ELSE 'v3' END WHERE k IN (3, 4)")
     expect(swappedValues.problems).toEqual([{ object: 'public.part_1', message: expect.stringContaining('at least one value differs') }])
-    const swappedRows = await restoredAndCompared('copy_moved', 'BEGIN; CREATE TABLE t AS SELECT * FROM part_1 ORDER BY k DESC; TRUNCATE part_1; INSERT INTO part_1 SELECT * FROM t; DROP TABLE t; COMMIT')
+    const swappedRows = await restoredAndCompared(
+      'copy_moved',
+      'BEGIN; CREATE TABLE t AS SELECT * FROM part_1 ORDER BY k DESC; TRUNCATE part_1; INSERT INTO part_1 SELECT * FROM t; DROP TABLE t; COMMIT',
+    )
     expect(swappedRows.outcome).toBe('equal')
     expect(swappedRows.tables.find(({ name }) => name === 'part_1')).toMatchObject({ match: true, how: 'multiset' })
   })
@@ -187,7 +210,9 @@ describe('reading back', () => {
   test('by a role without rights says so for each table, and never finds it equal', async () => {
     await server.sql('postgres', 'CREATE ROLE nobody_here LOGIN')
     await using session = await sessionTo('copy_equal', 'nobody_here')
-    const copy = await readBack(session, { ...expected, sequences: [], largeObjects: { ...expected.largeObjects, count: 0 } }, context).catch((error: unknown) => error)
+    const copy = await readBack(session, { ...expected, sequences: [], largeObjects: { ...expected.largeObjects, count: 0 } }, context).catch(
+      (error: unknown) => error,
+    )
     if (copy instanceof Error) expect(copy).toMatchObject({ code: 'permission-denied' })
     else expect((copy as { tables: { state: string }[] }).tables.every(({ state }) => state === 'unreadable')).toBe(true)
   })
@@ -207,7 +232,11 @@ describe('reading back', () => {
 
 describe('the fingerprint', () => {
   test('is the same from every format and compression', async () => {
-    const content = ({ tables, largeObjects, sequences }: ContentFingerprint) => ({ tables: [...tables].sort((a, b) => a.name.localeCompare(b.name)), largeObjects, sequences })
+    const content = ({ tables, largeObjects, sequences }: ContentFingerprint) => ({
+      tables: [...tables].sort((a, b) => a.name.localeCompare(b.name)),
+      largeObjects,
+      sequences,
+    })
     for (const level of ['-Z1', '-Z9']) expect(await fingerprintOf(await dump(['-Fc', level]))).toEqual(expected)
 
     const collector = createFingerprintCollector()
@@ -221,7 +250,9 @@ describe('the fingerprint', () => {
       const collected = createFingerprintCollector()
       const found = await scanDirectory(localDumpFiles(path), collected.sink)
       expect(found.strangers).toEqual([])
-      expect(content(collected.finish({ encoding: found.toc.encoding, settings: fingerprintSettings, derived: derivedOfToc(found.toc) }))).toEqual(content(expected))
+      expect(content(collected.finish({ encoding: found.toc.encoding, settings: fingerprintSettings, derived: derivedOfToc(found.toc) }))).toEqual(
+        content(expected),
+      )
     }
   })
 
@@ -264,7 +295,10 @@ describe('other encodings', () => {
     const create = (database: string) => `CREATE DATABASE ${database} TEMPLATE template0 ENCODING '${encoding}' LC_COLLATE 'C' LC_CTYPE 'C'`
     await server.sql('postgres', create(`source_${low}`))
     const client = encoding === 'SQL_ASCII' ? '' : "SET client_encoding = 'UTF8';"
-    await server.sql(`source_${low}`, `${client} CREATE TABLE "t${name}" ("c${name}" text); INSERT INTO "t${name}" ${select}; INSERT INTO "t${name}" VALUES ('plain')`)
+    await server.sql(
+      `source_${low}`,
+      `${client} CREATE TABLE "t${name}" ("c${name}" text); INSERT INTO "t${name}" ${select}; INSERT INTO "t${name}" VALUES ('plain')`,
+    )
     const bytes = await dump(['-Fc', '-Z0', `--encoding=${encoding}`], `source_${low}`)
     const fingerprint = await fingerprintOf(bytes)
     expect(fingerprint.encoding).toBe(encoding)

@@ -1,0 +1,42 @@
+import { cancel, confirm, isCancel, password, select, text } from '@clack/prompts'
+import type { Profile } from '../config/write.ts'
+import { Failure } from '../kernel/failure.ts'
+
+/** The questions of `init`; each is also a flag. Loaded only on a terminal. */
+export interface Asker {
+  url(): Promise<string>
+  name(usual: string): Promise<string>
+  place(): Promise<string>
+  profile(): Promise<Profile | undefined>
+  firstBackup(): Promise<boolean>
+}
+
+export function createAsker(): Asker {
+  return {
+    // Hidden while typed: it may hold a password.
+    url: async () => answer(await password({ message: 'Database URL, as postgres://user:password@host/database', validate: (value) => (value === undefined || value.trim() === '' ? 'a URL is needed' : undefined) })),
+    name: async (usual) => answer(await text({ message: 'Name of this cluster', initialValue: usual })),
+    place: async () => answer(await text({ message: 'Store backups in (a directory, or s3://bucket/prefix)', initialValue: './backups' })),
+    profile: async () => {
+      const chosen = answer(
+        await select({
+          message: 'Schedule and retention to write down',
+          options: [
+            { value: 'production', label: 'production: hourly, 30 days, weekly and monthly' },
+            { value: 'staging', label: 'staging: twice a day, 14 days' },
+            { value: 'development', label: 'development: daily, 7 days' },
+            { value: 'none', label: 'none' },
+          ],
+        }),
+      )
+      return chosen === 'none' ? undefined : chosen
+    },
+    firstBackup: async () => answer(await confirm({ message: 'Take the first backup now?', initialValue: true })),
+  }
+}
+
+function answer<T>(given: T): Exclude<T, symbol> {
+  if (!isCancel(given)) return given as Exclude<T, symbol>
+  cancel('Stopped; nothing more was changed.')
+  throw new Failure('cancelled', 'stopped at a question')
+}
