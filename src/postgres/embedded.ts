@@ -1,19 +1,18 @@
-import { type ChildProcess, fork, spawn } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { chmod, chown, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { extname, join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Failure, isFailure, systemCodeOf } from '../kernel/failure.ts'
 import { Secret } from '../kernel/secret.ts'
 import { type EmbeddedSource, installEmbedded } from './embedded-install.ts'
 import { clear, type Lifetime, writeLifetime } from './embedded-leftovers.ts'
+import { lastLines, type Layout, type Postmaster, type ServerAccount, serverEnvironment, startPostmaster } from './embedded-postmaster.ts'
 import { ownProcess } from './process-identity.ts'
 import { runProgram } from './run-program.ts'
 import type { ConnectionTarget } from './target.ts'
 
+export type { ServerAccount } from './embedded-postmaster.ts'
 export { sweepEmbeddedServers } from './embedded-leftovers.ts'
 
 export interface EmbeddedServerOptions {
@@ -37,11 +36,6 @@ export interface EmbeddedServerOptions {
   /** Leave the directory behind when the server is disposed of. Default false. */
   readonly keepDirectory?: boolean
   readonly signal?: AbortSignal
-}
-
-export interface ServerAccount {
-  readonly uid: number
-  readonly gid: number
 }
 
 export interface EmbeddedServer extends AsyncDisposable {
@@ -91,7 +85,13 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
   try {
     const password = randomBytes(24).toString('base64url')
     await initializeCluster(binDir, layout, { password, account, options })
-    server = await startOnFreePort(binDir, layout, { account, options })
+    server = await startPostmaster(binDir, layout, {
+      account,
+      tcp: options.tcp === true,
+      port: options.port ?? 0,
+      settings: options.settings ?? {},
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    })
     return embeddedServer(server, { binDir, layout, options, lifetime, watchdog, password })
   } catch (error) {
     await server?.kill()
@@ -99,13 +99,6 @@ export async function startEmbeddedServer(options: EmbeddedServerOptions): Promi
     endWatchdog(watchdog)
     throw error
   }
-}
-
-interface Layout {
-  readonly directory: string
-  readonly dataDirectory: string
-  readonly socketDirectory: string
-  readonly logFile: string
 }
 
 async function makeDirectories(options: EmbeddedServerOptions, account: ServerAccount | null): Promise<Layout> {
@@ -143,95 +136,6 @@ async function initializeCluster(binDir: string, layout: Layout, how: { password
   } finally {
     await rm(passwordFile, { force: true })
   }
-}
-
-/** TZ spares initdb the search for the machine's zone and makes clusters alike everywhere. */
-const serverEnvironment = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
-
-interface Postmaster {
-  readonly port: number
-  readonly pid: number | null
-  stop(): Promise<void>
-  kill(): Promise<void>
-  start(signal?: AbortSignal): Promise<void>
-}
-
-async function startOnFreePort(binDir: string, layout: Layout, how: { account: ServerAccount | null; options: EmbeddedServerOptions }): Promise<Postmaster> {
-  const wanted = how.options.port ?? 0
-  const choose = how.options.tcp === true && wanted === 0
-  for (let attempt = 1; ; attempt += 1) {
-    const port = choose ? await freePort() : wanted || 5432
-    const server = postmaster(join(binDir, 'postgres'), layout, { ...how, port })
-    try {
-      await server.start(how.options.signal)
-      return server
-    } catch (error) {
-      // Between our look and the server's bind somebody else may have taken the port.
-      if (choose && attempt < 5 && isFailure(error, 'tool-failed') && error.message.includes('Address already in use')) continue
-      throw error
-    }
-  }
-}
-
-function postmaster(program: string, layout: Layout, how: { account: ServerAccount | null; options: EmbeddedServerOptions; port: number }): Postmaster {
-  const settings = {
-    listen_addresses: how.options.tcp === true ? '127.0.0.1' : '',
-    unix_socket_directories: layout.socketDirectory,
-    logging_collector: 'off',
-    log_destination: 'stderr',
-    ...how.options.settings,
-    port: String(how.port),
-  }
-  const args = ['-D', layout.dataDirectory, ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])]
-  let child: ChildProcess | null = null
-  let gone: Promise<unknown> = Promise.resolve()
-
-  async function start(signal?: AbortSignal): Promise<void> {
-    if (child !== null) return
-    signal?.throwIfAborted()
-    await using log = await open(layout.logFile, 'a')
-    // Detached: a terminal's Ctrl-C must reach us, not the server, which we may still need to clean up.
-    const started = spawn(program, args, { cwd: '/', env: serverEnvironment, detached: true, stdio: ['ignore', log.fd, log.fd], ...how.account })
-    child = started
-    gone = once(started, 'exit').then(() => (child = null))
-    // An error here means it never started; `ready` below sees the end and tells it with the log.
-    gone.catch(() => (child = null))
-    await ready(started, layout, signal).catch(async (error: unknown) => {
-      await kill()
-      throw error
-    })
-    started.unref()
-  }
-  async function stop(): Promise<void> {
-    for (const [signal, waitMs] of [['SIGINT', 10_000], ['SIGQUIT', 5_000], ['SIGKILL', 5_000]] as const) {
-      if (child === null) return
-      child.ref()
-      child.kill(signal)
-      const timer = new AbortController()
-      await Promise.race([gone, delay(waitMs, undefined, { signal: timer.signal }).catch(() => undefined)])
-      timer.abort()
-    }
-  }
-  async function kill(): Promise<void> {
-    if (child === null) return
-    child.ref()
-    child.kill('SIGKILL')
-    await gone.catch(() => undefined)
-  }
-  return { port: how.port, stop, kill, start, get pid() { return child?.pid ?? null } }
-}
-
-/** Waits until the server accepts connections, which it writes as the eighth line of postmaster.pid (miscadmin.h, LOCK_FILE_LINE_PM_STATUS). */
-async function ready(child: ChildProcess, layout: Layout, signal?: AbortSignal): Promise<void> {
-  let failure: unknown = null
-  child.on('error', (error) => (failure = error))
-  for (let waited = 0; waited < 60_000; waited += 20) {
-    if (failure !== null || child.exitCode !== null || child.signalCode !== null) break
-    const lines = (await readFile(join(layout.dataDirectory, 'postmaster.pid'), 'utf8').catch(empty)).split('\n')
-    if (Number(lines[0]) === child.pid && lines[7]?.trim() === 'ready') return
-    await delay(20, undefined, signal === undefined ? {} : { signal })
-  }
-  throw new Failure('tool-failed', `cannot start the embedded server in ${layout.dataDirectory}: ${(await lastLines(layout.logFile, 6)) || String(failure)}`, { cause: failure ?? undefined })
 }
 
 function embeddedServer(
@@ -310,23 +214,4 @@ async function requireExecutable(program: string, account: ServerAccount | null)
     })
   })
   if (run.exitCode !== 0) throw new Failure('tool-missing', `${program} does not run on this machine: ${run.stderr.trim()}`)
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const address = probe.address()
-  probe.close()
-  await once(probe, 'close')
-  if (address === null || typeof address === 'string') throw new Error('a TCP server without a port')
-  return address.port
-}
-
-async function lastLines(file: string, count: number): Promise<string> {
-  return (await readFile(file, 'utf8')).trimEnd().split('\n').slice(-count).join('\n')
-}
-
-function empty(error: unknown): string {
-  if (systemCodeOf(error) === 'ENOENT') return ''
-  throw error
 }
