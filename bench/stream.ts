@@ -41,6 +41,8 @@ const { values: options } = parseArgs({
   },
 })
 const workers = Number(options.workers)
+/** Bytes that the stock program of each contest writes. */
+const stockSizes = new Map<string, number>()
 
 if (options.contestant === undefined) await compare()
 else await contend(options.contestant)
@@ -110,8 +112,6 @@ function runOurs({ input, ours }: Contest): Run {
   if (child.status !== 0) throw new Error(`our run failed: ${child.stderr.toString()}`)
   return JSON.parse(child.stderr.toString()) as Run
 }
-
-const stockSizes = new Map<string, number>()
 
 /**
  * To /dev/null as ours: a pipe into `wc` would cost the stock program time that ours does not pay, so its size is found in a run that is

@@ -13,7 +13,7 @@ export const rooms = {
   verify: { imports: [...ground, 'dump', 'repository'], types: [] },
   restore: { imports: [...ground, 'dump', 'repository'], types: [] },
   drill: { imports: [...ground, 'dump', 'repository', ...verbs], types: [] },
-  config: { imports: ['kernel'], types: ['postgres', 'storage'] },
+  config: { imports: ['kernel', 'postgres'], types: ['storage'] },
   api: { imports: [...ground, 'dump', 'repository', ...verbs, 'drill', 'config'], types: [] },
   cli: { imports: [...ground, 'dump', 'repository', ...verbs, 'drill', 'config', 'api'], types: [] },
 }

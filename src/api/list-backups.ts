@@ -56,7 +56,7 @@ export interface FoundBackup {
 /** Finds one backup over several repositories and clusters; the first repository that has it intact serves it. */
 export async function locateBackup(repositories: readonly Repository[], clusters: readonly string[], wanted: string, context: Context): Promise<FoundBackup> {
   const found: FoundBackup[] = []
-  let last: unknown
+  let last: Failure | undefined
   for (const cluster of clusters) {
     for (const { repository, state } of await readStates(repositories, cluster, context)) {
       try {

@@ -4,101 +4,21 @@ import type { ClusterSettings } from '../config/settings.ts'
 import { utc } from '../kernel/clock.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { formatConnectionUrl } from '../postgres/connection-url.ts'
-import { derivedName, requireUsableName } from '../postgres/identifiers.ts'
-import type { ClusterState } from '../repository/cluster-log.ts'
-import { newestIntactBeside } from '../repository/find-backup.ts'
-import { readManifest, type Manifest } from '../repository/manifest.ts'
-import type { Repository } from '../repository/repository.ts'
+import { derivedName } from '../postgres/identifiers.ts'
 import { runHook, splitWords, waitForHealth } from '../restore/hooks.ts'
 import { dropByOid, dropOwnedDatabase, findDatabase } from '../restore/owned-database.ts'
 import { planRestore, type RestoreGoal, type RestorePlan } from '../restore/plan-restore.ts'
 import { replaceBySwap } from '../restore/replace-database.ts'
 import { restoreCopy, type CopyRequest, type RestoredCopy } from '../restore/restore-dump.ts'
 import { writeRunRecord, type RestoreRecord } from '../restore/run-record.ts'
-import { stageForeignFile } from '../restore/staged-file.ts'
-import { makeStage, stageBackup, type StagedDump } from '../restore/staged-dump.ts'
+import { makeStage } from '../restore/staged-dump.ts'
 import { openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
-import { locateBackup } from './list-backups.ts'
+import { chooseGoal, requireConsistent } from './restore-goal.ts'
+import type { RestoreOptions, RestoreOutcome, RestoreResult } from './restore-options.ts'
+import { findOrigin, stageOrigin, type Origin } from './restore-origin.ts'
 import { newRunId } from './run-id.ts'
-import { resolveSubject, type Subject } from './subjects.ts'
 import { takeBackups } from './take-backups.ts'
-import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
-
-export interface RestoreOptions {
-  /** Backup, `latest`, cluster or file, as typed; left out = latest. */
-  readonly wanted?: string
-  readonly backup?: string
-  readonly file?: string
-  readonly cluster?: string
-  readonly repositories?: readonly string[]
-  readonly as?: string
-  readonly test?: boolean
-  /** With `test`: drop the copy after validation. */
-  readonly drop?: boolean
-  readonly replace?: 'swap' | 'drop'
-  readonly dropExisting?: boolean
-  readonly clean?: boolean
-  readonly tables?: readonly string[]
-  readonly dataOnly?: boolean
-  readonly truncate?: boolean
-  readonly append?: boolean
-  readonly server?: string
-  readonly jobs?: number
-  readonly noOwner?: boolean
-  readonly noPrivileges?: boolean
-  readonly runSql?: string
-  readonly before?: string
-  readonly after?: string
-  readonly healthUrl?: string
-  readonly healthTimeoutSeconds?: number
-  readonly safetyBackup?: boolean
-  readonly validate?: 'content' | 'rows' | 'none'
-  /** With `dryRun`: read and decode the whole backup too. Default true. */
-  readonly verify?: boolean
-  readonly dryRun?: boolean
-  /** Asked with the plan before anything is changed; rejects to stop. */
-  readonly approve?: (plan: RestorePlan) => Promise<void>
-}
-
-export interface RestoreResult {
-  readonly run: string
-  readonly connection: string
-  readonly database: string
-  readonly directory: null
-  readonly host: string | null
-  readonly port: number
-  readonly user: string
-  readonly socketDirectory: string | null
-  readonly reachedLsn: string | null
-  readonly reachedTime: string | null
-  readonly tables: readonly { readonly schema: string; readonly name: string; readonly rows: number | null; readonly restoredRows: number | null; readonly match: boolean }[]
-  readonly validation: 'content' | 'rows' | 'none'
-  readonly errors: readonly { readonly message: string; readonly statement: string | null }[]
-  readonly warnings: readonly string[]
-  readonly keptAs: string | null
-  readonly safetyBackup: string | null
-  readonly dropped: boolean
-  readonly durationSeconds: number
-}
-
-export interface RestoreOutcome {
-  readonly plan: RestorePlan
-  /** Null after a dry run. */
-  readonly result: RestoreResult | null
-  /** An error was ignored or content left out: exit code 3. */
-  readonly partial: boolean
-}
-
-/** What is restored: a backup of a repository, or a file on disk. */
-interface Origin {
-  readonly cluster: ClusterSettings | null
-  readonly clusterName: string
-  readonly repository: Repository | null
-  readonly state: ClusterState | null
-  readonly manifest: Manifest | null
-  readonly file: string | null
-  readonly database: string
-}
+import type { Workspace } from './workspace.ts'
 
 /** Restores a dump: the whole story, from a word on the command line to a database that can be used. */
 export async function restoreBackup(workspace: Workspace, options: RestoreOptions = {}): Promise<RestoreOutcome> {
@@ -270,80 +190,6 @@ function copyRequest(work: Work, database: string, stage: string, sql: string | 
 async function sqlOf(work: Work): Promise<string | null> {
   const { runSql } = work.options
   return runSql === undefined ? null : readFile(resolve(work.workspace.machine.cwd, runSql), 'utf8')
-}
-
-async function stageOrigin(origin: Origin, stage: string, workspace: Workspace): Promise<StagedDump> {
-  const { context } = workspace
-  if (origin.file !== null) return stageForeignFile(origin.file, stage, context)
-  if (origin.repository === null || origin.manifest === null) throw new Error('a restore without an origin')
-  try {
-    return await stageBackup(origin.repository, origin.manifest, stage, context)
-  } catch (error) {
-    if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty')) throw error
-    const record = origin.state?.backups.get(origin.manifest.backup.id)
-    const intact = record === undefined || origin.state === null ? undefined : newestIntactBeside(origin.state, record)
-    throw new Failure('integrity', `backup ${origin.manifest.backup.id} is damaged, so nothing was touched: ${error.message}`, {
-      cause: error,
-      hints: intact === undefined ? ['no other backup of this database is known to be intact; look for a copy of the repository'] : [`the newest intact one is ${intact.facts.id}: tidemark restore ${intact.facts.id}`],
-      details: error.details,
-    })
-  }
-}
-
-async function findOrigin(workspace: Workspace, options: RestoreOptions, stack: AsyncDisposableStack): Promise<Origin> {
-  const subject = await chooseSubject(workspace, options)
-  const clusterName = options.cluster ?? (subject.kind === 'cluster' ? subject.name : undefined)
-  const configured = clusterName === undefined ? undefined : workspace.settings.clusters[clusterName]
-  const only = Object.values(workspace.settings.clusters)
-  const fallback = only.length === 1 ? (only[0] ?? null) : null
-  if (subject.kind === 'file') {
-    const cluster = configured ?? fallback
-    const open = await openRepositories(workspace, repositoryNames(workspace, cluster ?? undefined, options.repositories), { create: options.replace !== undefined, tolerant: true }).catch((error: unknown) => {
-      if (isFailure(error, 'repository-missing') && options.replace === undefined) return null
-      throw error
-    })
-    if (open !== null) stack.use(open)
-    return { cluster, clusterName: cluster?.name ?? 'files', repository: open?.repositories[0] ?? null, state: null, manifest: null, file: subject.path, database: cluster?.target.database ?? 'restored' }
-  }
-  const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true }))
-  const clusters = clusterName === undefined ? await knownClusters(workspace, open.repositories) : [clusterName]
-  const found = await locateBackup(open.repositories, clusters, subject.kind === 'backup' ? subject.text : 'latest', workspace.context)
-  const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
-  return {
-    cluster: workspace.settings.clusters[found.state.cluster] ?? configured ?? fallback,
-    clusterName: found.state.cluster,
-    repository: found.repository,
-    state: found.state,
-    manifest,
-    file: null,
-    database: manifest.backup.database,
-  }
-}
-
-async function chooseSubject(workspace: Workspace, options: RestoreOptions): Promise<Subject> {
-  if (options.file !== undefined) return { kind: 'file', path: resolve(workspace.machine.cwd, options.file) }
-  if (options.backup !== undefined) return { kind: 'backup', text: options.backup }
-  return options.wanted === undefined ? { kind: 'backup', text: 'latest' } : resolveSubject(workspace, options.wanted)
-}
-
-function requireConsistent(options: RestoreOptions): void {
-  const targets = [options.as !== undefined && '--as', options.test === true && '--test', options.replace !== undefined && '--replace'].filter((name) => name !== false)
-  if (targets.length > 1) throw new Failure('usage-invalid', `${targets.join(' and ')} exclude each other: each names another target`)
-  if (options.dropExisting === true && options.as === undefined) throw new Failure('usage-invalid', '--drop-existing needs --as NAME: the name of the database to drop')
-  if (options.replace !== undefined && (options.tables ?? []).length > 0) throw new Failure('usage-invalid', '--replace brings the whole database back; with --table restore beside it (--as), or into it (--clean, --data-only)')
-  if (options.dataOnly === true && options.truncate !== true && options.append !== true) throw new Failure('usage-invalid', '--data-only goes into existing tables: say --truncate to empty them first, or --append')
-  if (options.drop === true && options.test !== true) throw new Failure('usage-invalid', '--drop belongs to --test')
-}
-
-function chooseGoal(origin: Origin, options: RestoreOptions, stamp: string): RestoreGoal {
-  const name = options.as ?? origin.database
-  requireUsableName(name, 'database name')
-  if (options.replace !== undefined) return { kind: 'replace', name: origin.database, how: options.replace }
-  if (options.test === true) return { kind: 'test', name: derivedName(origin.database, '_restore_test') }
-  if (options.dataOnly === true) return { kind: 'into', name, how: options.truncate === true ? 'truncate' : 'append' }
-  if (options.clean === true) return { kind: 'into', name, how: 'clean' }
-  if (options.as === undefined) return { kind: 'new', name: derivedName(origin.database, `_restore_${stamp}`), explicit: false }
-  return options.dropExisting === true ? { kind: 'drop-existing', name } : { kind: 'new', name, explicit: true }
 }
 
 function stampOf(now: Temporal.Instant, timeZone: string): string {

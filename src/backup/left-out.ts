@@ -9,8 +9,6 @@ export interface Selection {
   readonly excludeTables: readonly string[]
 }
 
-export const wholeDatabase: Selection = { schemaOnly: false, dataOnly: false, tables: [], schemas: [], excludeTables: [] }
-
 /** Whether the dump holds less than the database by wish: then it is never `latest` and never counts as a good backup. */
 export function isPartial(selection: Selection): boolean {
   return selection.schemaOnly || selection.dataOnly || selection.tables.length > 0 || selection.schemas.length > 0 || selection.excludeTables.length > 0

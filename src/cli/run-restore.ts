@@ -1,4 +1,5 @@
-import { restoreBackup, type RestoreOptions, type RestoreOutcome } from '../api/restore-backup.ts'
+import { restoreBackup } from '../api/restore-backup.ts'
+import type { RestoreOptions, RestoreOutcome } from '../api/restore-options.ts'
 import { parseDuration } from '../config/units.ts'
 import { Failure } from '../kernel/failure.ts'
 import type { RestorePlan } from '../restore/plan-restore.ts'

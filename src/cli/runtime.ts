@@ -54,7 +54,7 @@ export async function runAction(flags: GlobalFlags, action: Action): Promise<voi
     stdout: process.stdout,
     stderr: process.stderr,
     json: flags.json === true,
-    colour: process.stdout.isTTY === true && (process.env['NO_COLOR'] ?? '') === '' && flags.json !== true,
+    colour: process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '' && flags.json !== true,
     quiet: flags.quiet === true,
     verbose: flags.verbose === true,
   })
@@ -144,7 +144,7 @@ function onlyChosen(settings: Settings): Settings {
 
 async function confirm(question: string, options: { yes: boolean | undefined; typed?: string }, output: Output, pauseProgress: () => void): Promise<void> {
   if (options.yes === true) return
-  if (process.stdin.isTTY !== true || process.stderr.isTTY !== true) {
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw new Failure('target-unsafe', `this needs a yes, and there is no terminal to ask on: ${question}`, { hints: ['look at the plan with --dry-run, then repeat the command with --yes'] })
   }
   pauseProgress()

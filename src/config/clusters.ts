@@ -190,7 +190,7 @@ function dumpSettings(config: ClusterConfig, defaults: ClusterDefaults, { origin
   const compress = written?.compress === undefined ? undefined : parseCompression(written.compress)
   const settings = {
     databases: choose(['dump', 'databases'], written?.databases, []),
-    format: choose(['dump', 'format'], written?.format, 'custom' as const) as DumpSettings['format'],
+    format: choose(['dump', 'format'], written?.format, 'custom'),
     compression: choose(['dump', 'compress'], compress, defaultCompression),
     jobs: choose(['dump', 'jobs'], written?.jobs, defaults.jobs),
     nameTemplate: choose(['dump', 'name'], written?.name === undefined ? undefined : parseNameTemplate(written.name), namePresets.default),

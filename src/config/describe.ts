@@ -78,7 +78,7 @@ const octal = (mode: number) => `0${mode.toString(8)}`
 function show(value: unknown): string {
   if (value === null || value === undefined || value === '') return '-'
   if (Array.isArray(value) && value.every((item) => typeof item === 'string')) return value.join(', ')
-  return typeof value === 'string' ? value : typeof value === 'object' ? JSON.stringify(value).replace(/^"(.*)"$/s, '$1') : String(value)
+  return typeof value === 'string' ? value : JSON.stringify(value).replace(/^"(.*)"$/s, '$1')
 }
 
 /** The origin of the setting itself, else of the block it is in. */

@@ -65,7 +65,7 @@ BACKUP_DIRECTORY=/app/backups
 `
 
 const carried = (settings: Settings) =>
-  Object.fromEntries(settings.notActing.map(({ setting, value }) => [setting, typeof value === 'object' ? String(value) : value]))
+  Object.fromEntries(settings.notActing.map(({ setting, value }) => [setting, typeof value === 'object' ? `${value as object}` : value]))
 
 describe("the seeds' .env files", () => {
   it('000: container, database and user alone are a cluster, with plain SQL and gzip', async () => {
@@ -273,7 +273,7 @@ describe('contradictions end in exit 2 and name both variables', () => {
     [{ POSTGRES_DB: 'b', RETENTION_DAYS: '30', BACKUP_RETENTION: '31' }, ['RETENTION_DAYS', 'BACKUP_RETENTION']],
   ])('%j', async (env, names) => {
     await using room = await testRoom()
-    const failure = await room.failure(env as Record<string, string>)
+    const failure = await room.failure(env)
     expect(failure.code).toBe('config-contradiction')
     expect(failure.exitCode).toBe(2)
     for (const name of names) expect(failure.message).toContain(`${name} (environment)`)
@@ -284,7 +284,7 @@ describe('contradictions end in exit 2 and name both variables', () => {
     'a directory that nobody meant is not made: %j',
     async (env) => {
       await using room = await testRoom()
-      expect((await room.failure(env as Record<string, string>)).exitCode).toBe(2)
+      expect((await room.failure(env)).exitCode).toBe(2)
     },
   )
 
@@ -295,7 +295,7 @@ describe('contradictions end in exit 2 and name both variables', () => {
     [{ POSTGRES_DB: 'b', RETENTION_DAYS: '30', BACKUP_RETENTION: '30' }],
   ])('is no contradiction: %j', async (env) => {
     await using room = await testRoom()
-    await room.load(env as Record<string, string>)
+    await room.load(env)
   })
 })
 
@@ -361,7 +361,7 @@ describe('asking for encryption is refused, never stored in clear', () => {
     { TIDEMARK_RECIPIENTS: 'age1' },
   ])('%j', async (env) => {
     await using room = await testRoom()
-    const failure = await room.failure({ DATABASE_URL: 'postgres://u@h/d', ...env } as Record<string, string>)
+    const failure = await room.failure({ DATABASE_URL: 'postgres://u@h/d', ...env })
     expect(failure.code).toBe('encryption-unavailable')
     expect(failure.exitCode).toBe(2)
     await using inFile = await testRoom({

@@ -32,6 +32,11 @@ export interface LoadOptions {
   readonly systemConfigFile?: string
 }
 
+/** What a program that embeds us runs in; the door through which `src/api` sees the process. */
+export function thisProcess(): { readonly env: Readonly<Record<string, string | undefined>>; readonly cwd: string; readonly pid: number; readonly uid: number | null; readonly cpus: number } {
+  return { env: process.env, cwd: process.cwd(), pid: process.pid, uid: process.getuid?.() ?? null, cpus: availableParallelism() }
+}
+
 /**
  * The effective settings: flag over process environment over `.env` over default; with a `tidemark.yaml`, variables only fill
  * what it leaves out, and each that does nothing is named in `ignored`. Throws `config-invalid`, `config-contradiction`,

@@ -87,7 +87,7 @@ const dotenvRules = [
 
 function variableRow(spec: VariableSpec): string {
   const area = laterArea(spec)
-  const status = area === null ? String(spec.status) : `later: ${area}`
+  const status = area === null ? 'used' : `later: ${area}`
   const rule = spec.note === undefined ? spec.rule : `${spec.rule}; ${spec.note}`
   return row([`\`${spec.name}\``, spec.seeds.join(' '), spec.meaning, `\`${spec.example}\``, `\`${spec.setting}\``, rule, status])
 }

@@ -124,7 +124,7 @@ function keepModesAsWritten(document: Document): void {
 
 /** Offset of the key at `path`, or of the deepest part of it that is written. */
 function offsetOf(document: Document, path: SettingPath): number {
-  let node: Node | null | undefined = document.contents as Node | null
+  let node: Node | null | undefined = document.contents
   let offset = node?.range?.[0] ?? 0
   for (const key of path) {
     if (isMap(node)) {

@@ -31,8 +31,7 @@ export async function runChecks(session: Session, checks: readonly Check[], cont
 /** `true` and `t` mean the same to a person; PostgreSQL's booleans come as booleans. */
 function asText(value: unknown): string {
   if (value === null) return 'null'
-  if (typeof value === 'object') return JSON.stringify(value)
-  return String(value)
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
 export interface NewestRows {

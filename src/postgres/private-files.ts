@@ -16,25 +16,25 @@ export interface PrivateFiles extends AsyncDisposable {
 }
 
 export async function privateFiles(): Promise<PrivateFiles> {
-  const directory = await mkdtemp(join(tmpdir(), 'tidemark-'))
   const nameless = platform() === 'linux'
+  const directory = nameless ? tmpdir() : await mkdtemp(join(tmpdir(), 'tidemark-'))
   const handles: FileHandle[] = []
-  const remove = () => rm(directory, { recursive: true, force: true })
   return {
     get descriptors() {
       return handles.map((handle) => handle.fd)
     },
     async add(content) {
-      const path = join(directory, randomBytes(6).toString('hex'))
+      const path = join(directory, `tidemark-${randomBytes(8).toString('hex')}`)
       const handle = await open(path, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600)
       handles.push(handle)
+      // Before anything is in it.
       if (nameless) await unlink(path)
       await handle.writeFile(content)
       return nameless ? `/proc/self/fd/${2 + handles.length}` : path
     },
     async [Symbol.asyncDispose]() {
       await Promise.all(handles.map((handle) => handle.close()))
-      await remove()
+      if (!nameless) await rm(directory, { recursive: true, force: true })
     },
   }
 }

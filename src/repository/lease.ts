@@ -1,6 +1,6 @@
 import type { Context } from '../kernel/context.ts'
 import { utc } from '../kernel/clock.ts'
-import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
+import { Failure, messageOf } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
 import { append, listClusters, readClusterLog } from './commit-log.ts'
 import type { ClusterState, OpenRun } from './cluster-log.ts'
@@ -209,9 +209,4 @@ export async function deleteTree(storage: Storage, key: string, context: Pick<Co
   const keys: string[] = []
   for await (const object of storage.list(key, context)) keys.push(object.key)
   for (const each of keys) await storage.delete(each, context)
-}
-
-/** Whether an error means that another run owns the cluster now. */
-export function isLockLost(error: unknown): boolean {
-  return isFailure(error, 'locked')
 }

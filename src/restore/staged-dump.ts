@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rm, stat, statfs } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -93,9 +93,4 @@ export async function requireSpace(directory: string, bytes: number): Promise<vo
   throw new Failure('space-low', `the work directory ${dirname(directory)} has ${Math.floor(free / 1048576)} MiB free; staging this dump needs ${Math.ceil(needed / 1048576)} MiB`, {
     hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'],
   })
-}
-
-/** Whether a path is a directory. */
-export async function isDirectory(path: string): Promise<boolean> {
-  return (await stat(path)).isDirectory()
 }

@@ -76,7 +76,7 @@ async function requireOid(session: Session, rename: Rename): Promise<void> {
 /** What a rename cannot carry along. Each reason names the statement that would clear it. */
 export async function swapObstacles(session: Session, database: string): Promise<readonly string[]> {
   const obstacles: string[] = []
-  const subscriptions = await session.query<{ subname: string }>('SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1', [database]).catch(deniedAsNone<{ subname: string }>)
+  const subscriptions = await session.query<{ subname: string }>('SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1', [database]).catch(deniedAsNone)
   for (const { subname } of subscriptions) obstacles.push(`subscription ${subname} feeds this database and would go on feeding the old copy: ALTER SUBSCRIPTION ${quoteIdentifier(subname)} DISABLE`)
   const slots = await session.query<{ slot_name: string; active: boolean }>('SELECT slot_name, active FROM pg_catalog.pg_replication_slots WHERE database = $1', [database])
   for (const { slot_name } of slots) obstacles.push(`logical slot ${slot_name} is tied to the old database and would not see the new one: SELECT pg_drop_replication_slot(${quoteLiteral(slot_name)})`)
@@ -94,7 +94,7 @@ export async function swapObstacles(session: Session, database: string): Promise
 }
 
 /** pg_subscription may be read by superusers only before PostgreSQL 16: then there is nothing we can say. */
-function deniedAsNone<Row>(error: unknown): readonly Row[] {
+function deniedAsNone(error: unknown): readonly never[] {
   if (error instanceof Failure && error.code === 'permission-denied') return []
   throw error
 }

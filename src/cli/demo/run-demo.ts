@@ -15,7 +15,7 @@ import { openSession } from '../../postgres/session.ts'
 import { formatBytes, formatCount, formatDuration } from '../render/format.ts'
 import { renderProof } from '../run-drill.ts'
 import type { Runtime } from '../runtime.ts'
-import { accidentSql, cascadeSql, shopSql } from './shop-data.ts'
+import { accidentSql, cascadeSql, shopSql } from './shop.ts'
 
 const newestKnownMajor = 18
 

@@ -19,7 +19,7 @@ export function renderBackups(output: Output, backups: readonly Backup[]): void 
     backup.provenAt === null ? '–' : formatUtc(backup.provenAt).slice(0, 16),
     backup.category,
     backup.pinned ? `pinned "${printable(backup.pinReason ?? '')}"` : 'until deleted',
-    printable(backup.name === null ? backup.fileName : `${backup.fileName}`),
+    printable(backup.fileName),
   ])
   output.line(table([header.map((cell) => output.paint('dim', cell)), ...rows]))
 }

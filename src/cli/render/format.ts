@@ -38,6 +38,7 @@ export function formatCount(count: number): string {
  * and bidirectional overrides become visible `\xNN` / `\uNNNN`; line feeds stay only when `keepLines`.
  */
 export function printable(text: string, keepLines = false): string {
+  // oxlint-disable-next-line no-control-regex -- finding control characters is what this is for
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (char) => {
     if (char === '\n' && keepLines) return char
     const code = char.charCodeAt(0)
@@ -55,7 +56,8 @@ export function table(rows: readonly (readonly string[])[]): string {
 /** Columns a terminal uses: styling takes none, wide characters two. */
 export function displayWidth(text: string): number {
   let width = 0
-  // eslint-style escapes of our own colours only; everything else went through printable()
+  // Only escapes of our own colours can be here; everything else went through printable().
+  // oxlint-disable-next-line no-control-regex -- colours begin with one
   for (const char of text.replaceAll(/\u001b\[[0-9;]*m/g, '')) width += /\p{Extended_Pictographic}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/u.test(char) ? 2 : 1
   return width
 }

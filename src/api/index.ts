@@ -1,0 +1,50 @@
+import { openTidemark, type CreateBackupOptions, type ListBackupsOptions, type RestoreBackupOptions, type ScopeOptions, type Tidemark } from './tidemark.ts'
+
+export { openTidemark } from './tidemark.ts'
+export type {
+  AdoptFilesOptions,
+  CallOptions,
+  ChangeBackupOptions,
+  CreateBackupOptions,
+  CreateBackupsOptions,
+  CreatedBackup,
+  CreatedBackups,
+  DeletePlans,
+  DrillBackupOptions,
+  Drilled,
+  ListBackupsOptions,
+  ListedBackup,
+  OpenOptions,
+  Outcome,
+  Restored,
+  RestoreBackupOptions,
+  ScopeOptions,
+  Tidemark,
+  Verification,
+} from './tidemark.ts'
+export { Failure, isFailure, type FailureCode } from '../kernel/failure.ts'
+export type { Event } from '../kernel/event.ts'
+export type { Backup, BackupState, Problem } from '../repository/backup.ts'
+export type { Proof } from '../drill/proof.ts'
+export type { RestorePlan } from '../restore/plan-restore.ts'
+export type { UndoPlan } from '../restore/undo-restore.ts'
+export type { DeletePlan } from '../repository/delete-backup.ts'
+export type { RestoreResult } from './restore-backup.ts'
+export type { AdoptOutcome } from './adopt-files.ts'
+export type { InitializedRepository } from './init-repositories.ts'
+export type { StorageTest } from './test-repositories.ts'
+
+async function once<T>(work: (tide: Tidemark) => Promise<T>): Promise<T> {
+  await using tide = await openTidemark()
+  return await work(tide)
+}
+
+/** One call with the configuration of the process (`DATABASE_URL`, `BACKUP_DIR`, `tidemark.yaml` …), for one-liners. */
+export const createBackup = (options?: CreateBackupOptions): ReturnType<Tidemark['createBackup']> => once((tide) => tide.createBackup(options))
+export const listBackups = (options?: ListBackupsOptions): ReturnType<Tidemark['listBackups']> => once((tide) => tide.listBackups(options))
+export const verifyBackup = (idOrPath?: string, options?: ScopeOptions): ReturnType<Tidemark['verifyBackup']> => once((tide) => tide.verifyBackup(idOrPath, options))
+export const restoreBackup = (idOrPath?: string, options?: RestoreBackupOptions): ReturnType<Tidemark['restoreBackup']> => once((tide) => tide.restoreBackup(idOrPath, options))
+
+// `require('tidemark').default` is how programs that had their own backup service call it.
+// oxlint-disable-next-line import/no-default-export
+export default { openTidemark, createBackup, listBackups, verifyBackup, restoreBackup }

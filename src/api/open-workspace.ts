@@ -1,0 +1,21 @@
+import type { Settings } from '../config/settings.ts'
+import { loadSettings, type SettingsFlags } from '../config/load.ts'
+import type { Context } from '../kernel/context.ts'
+import { readMachine, type MachineSource } from './machine.ts'
+import type { Workspace } from './workspace.ts'
+
+/** Reads the machine and the settings, and tells what of them is worth telling. Rejects with `config-invalid` and its kin (exit 2). */
+export async function openWorkspace(source: MachineSource, flags: SettingsFlags, context: Context): Promise<Workspace> {
+  const machine = await readMachine(source)
+  const settings = await loadSettings({ flags, env: machine.env, cwd: machine.cwd, home: machine.home, cpus: machine.cpus })
+  for (const note of settings.notes) context.emit({ type: 'note', message: note })
+  for (const warning of settings.warnings) context.emit({ type: 'warning', code: 'configuration', message: warning })
+  return { settings: flags.repositories === undefined ? settings : withChosenRepositories(settings), machine, context }
+}
+
+/** Where repositories were chosen, clusters name just those; readers without a cluster see no others either. */
+function withChosenRepositories(settings: Settings): Settings {
+  const chosen = new Set(Object.values(settings.clusters).flatMap((cluster) => cluster.repositories))
+  if (chosen.size === 0) return settings
+  return { ...settings, repositories: Object.fromEntries(Object.entries(settings.repositories).filter(([name]) => chosen.has(name))) }
+}

@@ -1,0 +1,81 @@
+import { resolve } from 'node:path'
+import type { ClusterSettings } from '../config/settings.ts'
+import { Failure, isFailure } from '../kernel/failure.ts'
+import type { ClusterState } from '../repository/cluster-log.ts'
+import { newestIntactBeside } from '../repository/find-backup.ts'
+import { readManifest, type Manifest } from '../repository/manifest.ts'
+import type { Repository } from '../repository/repository.ts'
+import { stageForeignFile } from '../restore/staged-file.ts'
+import { stageBackup, type StagedDump } from '../restore/staged-dump.ts'
+import { locateBackup } from './list-backups.ts'
+import type { RestoreOptions } from './restore-options.ts'
+import { resolveSubject, type Subject } from './subjects.ts'
+import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
+
+/** What is restored: a backup of a repository, or a file on disk. */
+export interface Origin {
+  readonly cluster: ClusterSettings | null
+  readonly clusterName: string
+  readonly repository: Repository | null
+  readonly state: ClusterState | null
+  readonly manifest: Manifest | null
+  readonly file: string | null
+  readonly database: string
+}
+
+/** Finds what the words and flags mean; the repositories it opens are closed with `stack`. */
+export async function findOrigin(workspace: Workspace, options: RestoreOptions, stack: AsyncDisposableStack): Promise<Origin> {
+  const subject = await chooseSubject(workspace, options)
+  const clusterName = options.cluster ?? (subject.kind === 'cluster' ? subject.name : undefined)
+  const configured = clusterName === undefined ? undefined : workspace.settings.clusters[clusterName]
+  const only = Object.values(workspace.settings.clusters)
+  const fallback = only.length === 1 ? (only[0] ?? null) : null
+  if (subject.kind === 'file') {
+    const cluster = configured ?? fallback
+    const open = await openRepositories(workspace, repositoryNames(workspace, cluster ?? undefined, options.repositories), { create: options.replace !== undefined, tolerant: true }).catch((error: unknown) => {
+      if (isFailure(error, 'repository-missing') && options.replace === undefined) return null
+      throw error
+    })
+    if (open !== null) stack.use(open)
+    return { cluster, clusterName: cluster?.name ?? 'files', repository: open?.repositories[0] ?? null, state: null, manifest: null, file: subject.path, database: cluster?.target.database ?? 'restored' }
+  }
+  const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true }))
+  const clusters = clusterName === undefined ? await knownClusters(workspace, open.repositories) : [clusterName]
+  const found = await locateBackup(open.repositories, clusters, subject.kind === 'backup' ? subject.text : 'latest', workspace.context)
+  const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
+  return {
+    cluster: workspace.settings.clusters[found.state.cluster] ?? configured ?? fallback,
+    clusterName: found.state.cluster,
+    repository: found.repository,
+    state: found.state,
+    manifest,
+    file: null,
+    database: manifest.backup.database,
+  }
+}
+
+async function chooseSubject(workspace: Workspace, options: RestoreOptions): Promise<Subject> {
+  if (options.file !== undefined) return { kind: 'file', path: resolve(workspace.machine.cwd, options.file) }
+  if (options.backup !== undefined) return { kind: 'backup', text: options.backup }
+  return options.wanted === undefined ? { kind: 'backup', text: 'latest' } : resolveSubject(workspace, options.wanted)
+}
+
+/** Reads the whole origin onto local disk, checked; a damaged backup is named together with the newest intact one. */
+export async function stageOrigin(origin: Origin, stage: string, workspace: Workspace): Promise<StagedDump> {
+  const { context } = workspace
+  if (origin.file !== null) return stageForeignFile(origin.file, stage, context)
+  if (origin.repository === null || origin.manifest === null) throw new Error('a restore without an origin')
+  try {
+    return await stageBackup(origin.repository, origin.manifest, stage, context)
+  } catch (error) {
+    if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty')) throw error
+    const record = origin.state?.backups.get(origin.manifest.backup.id)
+    const intact = record === undefined || origin.state === null ? undefined : newestIntactBeside(origin.state, record)
+    throw new Failure('integrity', `backup ${origin.manifest.backup.id} is damaged, so nothing was touched: ${error.message}`, {
+      cause: error,
+      hints: intact === undefined ? ['no other backup of this database is known to be intact; look for a copy of the repository'] : [`the newest intact one is ${intact.facts.id}: tidemark restore ${intact.facts.id}`],
+      details: error.details,
+    })
+  }
+}
+
