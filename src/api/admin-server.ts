@@ -17,9 +17,17 @@ export interface AdminServer extends AsyncDisposable {
   readonly target: ConnectionTarget
 }
 
+/** `env:NAME` keeps a password out of the command line, where every user of the machine can read it. */
+export function resolveReference(text: string, env: Readonly<Record<string, string | undefined>>): string {
+  if (!text.startsWith('env:')) return text
+  const value = env[text.slice(4)]
+  if (value === undefined || value === '') throw new Failure('usage-invalid', `the variable ${text.slice(4)} is not set`)
+  return value
+}
+
 /** Where a restore goes: `--server`, else the cluster's adminUrl, else its url. */
-export function restoreTarget(cluster: ClusterSettings | null, server: string | undefined): ConnectionTarget {
-  if (server !== undefined) return parseConnectionUrl(server)
+export function restoreTarget(cluster: ClusterSettings | null, server: string | undefined, env: Readonly<Record<string, string | undefined>> = {}): ConnectionTarget {
+  if (server !== undefined) return parseConnectionUrl(resolveReference(server, env))
   const target = cluster?.adminTarget ?? cluster?.target
   if (target === undefined) throw new Failure('usage-invalid', 'it is not known which server to restore on', { hints: ['name it: --server postgres://admin@host/postgres, or configure the cluster'] })
   return target

@@ -7,7 +7,7 @@ import { parseConnectionUrl } from '../postgres/connection-url.ts'
 import { openRoutedSession } from '../postgres/route.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Manifest } from '../repository/manifest.ts'
-import { openAdminServer } from './admin-server.ts'
+import { openAdminServer, resolveReference } from './admin-server.ts'
 import { locateBackup } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
 import { knownClusters, openRepositories, reachOf, repositoryNames, type Workspace } from './workspace.ts'
@@ -68,7 +68,7 @@ async function chooseServer(workspace: Workspace, cluster: ClusterSettings | nul
   const setting = wanted ?? cluster?.drill.server ?? 'embedded'
   if (setting === 'embedded') return 'embedded'
   if (typeof setting !== 'string') return setting
-  if (setting !== 'same') return parseConnectionUrl(setting)
+  if (setting !== 'same') return parseConnectionUrl(resolveReference(setting, workspace.machine.env))
   const target = cluster?.adminTarget ?? cluster?.target
   if (target === undefined) return 'embedded'
   if (wanted === 'same' || (await mayCreateDatabases(workspace, target))) return target

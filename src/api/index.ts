@@ -1,4 +1,5 @@
-import { openTidemark, type CreateBackupOptions, type ListBackupsOptions, type RestoreBackupOptions, type ScopeOptions, type Tidemark } from './tidemark.ts'
+import type { CreateBackupOptions, ListBackupsOptions, RestoreBackupOptions, ScopeOptions, Tidemark } from './contract.ts'
+import { openTidemark } from './tidemark.ts'
 
 export { openTidemark } from './tidemark.ts'
 export type {
@@ -21,7 +22,7 @@ export type {
   ScopeOptions,
   Tidemark,
   Verification,
-} from './tidemark.ts'
+} from './contract.ts'
 export { Failure, isFailure, type FailureCode } from '../kernel/failure.ts'
 export type { Event } from '../kernel/event.ts'
 export type { Backup, BackupState, Problem } from '../repository/backup.ts'
@@ -29,7 +30,7 @@ export type { Proof } from '../drill/proof.ts'
 export type { RestorePlan } from '../restore/plan-restore.ts'
 export type { UndoPlan } from '../restore/undo-restore.ts'
 export type { DeletePlan } from '../repository/delete-backup.ts'
-export type { RestoreResult } from './restore-backup.ts'
+export type { RestoreResult } from './restore-options.ts'
 export type { AdoptOutcome } from './adopt-files.ts'
 export type { InitializedRepository } from './init-repositories.ts'
 export type { StorageTest } from './test-repositories.ts'

@@ -5,13 +5,13 @@ import { utc } from '../kernel/clock.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { formatConnectionUrl } from '../postgres/connection-url.ts'
 import { derivedName } from '../postgres/identifiers.ts'
+import { makeStage } from '../repository/stage.ts'
 import { runHook, splitWords, waitForHealth } from '../restore/hooks.ts'
 import { dropByOid, dropOwnedDatabase, findDatabase } from '../restore/owned-database.ts'
 import { planRestore, type RestoreGoal, type RestorePlan } from '../restore/plan-restore.ts'
 import { replaceBySwap } from '../restore/replace-database.ts'
 import { restoreCopy, type CopyRequest, type RestoredCopy } from '../restore/restore-dump.ts'
 import { writeRunRecord, type RestoreRecord } from '../restore/run-record.ts'
-import { makeStage } from '../restore/staged-dump.ts'
 import { openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
 import { chooseGoal, requireConsistent } from './restore-goal.ts'
 import type { RestoreOptions, RestoreOutcome, RestoreResult } from './restore-options.ts'
@@ -28,7 +28,7 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
   const run = newRunId(context)
   await using stack = new AsyncDisposableStack()
   const origin = await findOrigin(workspace, options, stack)
-  const server = stack.use(await openAdminServer(workspace, restoreTarget(origin.cluster, options.server), 'restore'))
+  const server = stack.use(await openAdminServer(workspace, restoreTarget(origin.cluster, options.server, machine.env), 'restore'))
   const stamp = stampOf(context.clock.now(), origin.cluster?.timeZone ?? context.clock.timeZone())
   const goal = chooseGoal(origin, options, stamp)
   const settings = {
@@ -58,7 +58,7 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
   )
   if (options.dryRun === true) {
     if (options.verify !== false) {
-      await using stage = await makeStage(machine.workDirectory, run)
+      await using stage = await makeStage(machine.workDirectory, run, context)
       await using _staged = await stageOrigin(origin, stage.path, workspace)
     }
     return { plan, result: null, partial: false }
@@ -106,7 +106,7 @@ async function carryOut(work: Work): Promise<Done> {
   const { context, machine } = workspace
   const admin = server.reached.session
   const safetyBackup = plan.safetyBackup ? await takeSafetyBackup(work) : null
-  await using stage = await makeStage(machine.workDirectory, run)
+  await using stage = await makeStage(machine.workDirectory, run, context)
   await using staged = await stageOrigin(origin, stage.path, workspace)
 
   const record = newRecord(work, safetyBackup)

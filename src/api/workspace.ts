@@ -7,6 +7,7 @@ import { readClusterLog, listClusters } from '../repository/commit-log.ts'
 import type { ClusterState } from '../repository/cluster-log.ts'
 import { openOrCreateRepository, openRepository, type Repository } from '../repository/repository.ts'
 import { openStorage } from '../storage/open.ts'
+import type { Storage } from '../storage/storage.ts'
 import type { Machine } from './machine.ts'
 
 /** What every verb of the API stands on: the settings, the machine, and where to tell and when to stop. */
@@ -14,6 +15,8 @@ export interface Workspace {
   readonly settings: Settings
   readonly machine: Machine
   readonly context: Context
+  /** Opens a repository's storage; the settings' own, with time limits and retries, unless a test puts another in its place. */
+  readonly openStorage?: (repository: RepositorySettings, context: Context) => Promise<Storage>
 }
 
 /** The cluster meant by `name`, or the only one there is. */
@@ -72,13 +75,19 @@ export async function openRepositories(workspace: Workspace, names: readonly str
 async function openOne(settings: RepositorySettings, workspace: Workspace, create: boolean): Promise<Repository> {
   const { context } = workspace
   if (settings.storage.kind === 'posix') await requireOutsideServers(settings.storage.path)
-  const storage = await openStorage(settings.storage, context, { bandwidth: settings.bandwidth })
+  const storage = await openStorageOf(workspace, settings)
   try {
     return create ? await openOrCreateRepository(settings.name, storage, settings.layout, context) : await openRepository(settings.name, storage, context.signal)
   } catch (error) {
     await storage[Symbol.asyncDispose]()
     throw error
   }
+}
+
+/** The storage that a repository's settings describe; nothing is contacted yet. */
+export function openStorageOf(workspace: Workspace, settings: RepositorySettings): Promise<Storage> {
+  const { context, openStorage: replaced } = workspace
+  return replaced === undefined ? openStorage(settings.storage, context, { bandwidth: settings.bandwidth }) : replaced(settings, context)
 }
 
 /** The repositories a read may use: those of the cluster, or the named ones. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
-import { join } from 'node:path'
+import { statfs } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import { localDumpFiles } from '../dump/directory-scan.ts'
@@ -10,6 +10,7 @@ import { fingerprintSettings } from '../dump/pinned-settings.ts'
 import { startClient } from '../postgres/client-process.ts'
 import { qualifiedName } from '../postgres/identifiers.ts'
 import type { StoredFile } from '../repository/manifest.ts'
+import { makeStage } from '../repository/stage.ts'
 import { Tally } from '../stream/tally.ts'
 import type { Compression } from './file-names.ts'
 import type { OpenSource } from './open-source.ts'
@@ -25,7 +26,8 @@ export async function storeDirectoryDump(request: DumpRequest, source: OpenSourc
   }
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
-  await using stage = await makeStage(request.workDirectory, request.run, source.facts.databaseBytes ?? 0)
+  await using stage = await makeStage(request.workDirectory, request.run, context)
+  await requireStagingSpace(stage.path, source.facts.databaseBytes ?? 0)
   const directory = join(stage.path, 'dump')
   await using pgDump = await startClient(source.dumpTool, pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }), source.target, {
     applicationName: 'tidemark pg_dump',
@@ -64,17 +66,12 @@ export async function storeDirectoryDump(request: DumpRequest, source: OpenSourc
   }
 }
 
-/** A private directory for the run, refused beforehand when the file system has less free space than half the database takes. */
-async function makeStage(workDirectory: string, run: string, databaseBytes: number): Promise<AsyncDisposable & { readonly path: string }> {
-  await mkdir(workDirectory, { recursive: true })
-  const { bavail, bsize } = await statfs(workDirectory)
+/** Refuses (space-low) when the work directory's file system has less free space than half the database takes. */
+async function requireStagingSpace(stage: string, databaseBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(stage)
   // A compressed directory dump is mostly a quarter of its database; half is room enough to be worth beginning.
-  if (bavail * bsize < databaseBytes / 2) {
-    throw new Failure('space-low', `the work directory ${workDirectory} has ${Math.floor((bavail * bsize) / 1048576)} MiB free; a directory dump of this database is staged there and may need ${Math.ceil(databaseBytes / 2097152)} MiB`, {
-      hints: ['use --format custom, which needs no staging', 'or choose another with TIDEMARK_WORK_DIR=/path/with/space'],
-    })
-  }
-  const path = await mkdtemp(join(workDirectory, `tidemark-${run}-`))
-  await chmod(path, 0o700)
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
+  if (bavail * bsize >= databaseBytes / 2) return
+  throw new Failure('space-low', `the work directory ${dirname(stage)} has ${Math.floor((bavail * bsize) / 1048576)} MiB free; a directory dump of this database is staged there and may need ${Math.ceil(databaseBytes / 2097152)} MiB`, {
+    hints: ['use --format custom, which needs no staging', 'or choose another with TIDEMARK_WORK_DIR=/path/with/space'],
+  })
 }

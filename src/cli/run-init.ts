@@ -40,7 +40,7 @@ export async function runInit(runtime: Runtime, flags: InitFlags): Promise<void>
   output.line(`${output.paint('green', '✓')} wrote ${printable(plan.configFile)}`)
   if (plan.secretFile !== null) output.line(`${output.paint('green', '✓')} wrote ${printable(plan.secretFile)}  (holds the password, mode 0600: keep it out of version control)`)
   for (const { name, location, created } of done.repositories) output.line(`${output.paint('green', '✓')} repository ${name} ${created ? 'created' : 'found'} at ${printable(location)}`)
-  if (connection.origin?.endsWith('(environment)') === true) output.remark(`${output.paint('yellow', '!')} DATABASE_URL must be set wherever tidemark runs: it was found in this shell's environment, not in .env`)
+  if (connection.origin?.endsWith('(environment)') === true) output.remark(`${output.paint('yellow', '!')} ${connection.origin.replace(' (environment)', '')} must be set wherever tidemark runs: it was found in this shell's environment, not in .env`)
 
   const backup = await firstBackup(runtime, flags, { asker, plan, take: () => takeBackups(done.workspace, { cluster: plan.answers.cluster }) })
   output.document({ ...documentOf(plan), repositories: done.repositories, backup, dryRun: false })

@@ -13,9 +13,10 @@ import { append } from '../repository/commit-log.ts'
 import { readManifest, type Manifest } from '../repository/manifest.ts'
 import { readChecked } from '../repository/read-stored.ts'
 import type { Repository } from '../repository/repository.ts'
+import { makeStage } from '../repository/stage.ts'
 import { dropOwnedDatabase } from '../restore/owned-database.ts'
 import { restoreCopy, type Connections, type RestoredCopy } from '../restore/restore-dump.ts'
-import { makeStage, stageBackup } from '../restore/staged-dump.ts'
+import { stageBackup } from '../restore/staged-dump.ts'
 import { applyGlobals, sweepDrillDatabases } from './drill-server.ts'
 import { saveProof, type Proof } from './proof.ts'
 import { readNewest, runChecks, type Check, type NewestRows } from './run-checks.ts'
@@ -57,7 +58,7 @@ const lifetimeHours = 24
  */
 export async function drillDump(request: DrillRequest, open: (manifest: Manifest) => Promise<DrillPlace>, context: Context): Promise<DrillOutcome> {
   const { repository, record } = request
-  await using stage = await makeStage(request.workDirectory, request.run)
+  await using stage = await makeStage(request.workDirectory, request.run, context)
   const manifest = await readManifest(repository.storage, record, context.signal)
   await using staged = await readOrCondemn(request, manifest, stage.path, context)
   const place = await open(manifest)

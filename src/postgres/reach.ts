@@ -1,3 +1,4 @@
+import { unusedParameters } from './client-environment.ts'
 import type { ClientTools } from './client-tools.ts'
 import { discoverClientTools } from './client-tools.ts'
 import type { DockerAccess } from './container.ts'
@@ -21,6 +22,7 @@ export interface Reached extends Omit<RoutedSession, 'tools'> {
 }
 
 export async function reachServer(target: ConnectionTarget, reach: Reach, options: SessionOptions): Promise<Reached> {
+  for (const name of unusedParameters(target)) options.emit?.({ type: 'note', message: `the connection parameter "${name}" is not known to PostgreSQL and has no effect` })
   const routed = await openSessionByRoute(target, { ...options, docker: reach.docker })
   try {
     const tools = routed.tools ?? (await discoverClientTools({ path: reach.toolPath, extraDirs: reach.toolDirectories, ...(options.signal === undefined ? {} : { signal: options.signal }) }))

@@ -17,6 +17,8 @@ export interface LoadRequest {
   readonly noOwner: boolean
   readonly noPrivileges: boolean
   readonly dataOnly: boolean
+  /** Only a superuser may switch triggers and foreign keys off while rows go into existing tables. */
+  readonly isSuperuser: boolean
   /** Drops the dump's objects in the database first. */
   readonly clean: boolean
   /** Entries to restore, as lines of a `--use-list` file; null = all. */
@@ -62,7 +64,7 @@ async function loadArchive(staged: StagedDump, request: LoadRequest, context: Co
     ...(inContainer ? [] : [`--jobs=${request.jobs}`]),
     ...(request.noOwner ? ['--no-owner'] : []),
     ...(request.noPrivileges ? ['--no-privileges'] : []),
-    ...(request.dataOnly ? ['--data-only', '--disable-triggers'] : []),
+    ...(request.dataOnly ? ['--data-only', ...(request.isSuperuser ? ['--disable-triggers'] : [])] : []),
     ...(request.clean ? ['--clean', '--if-exists'] : []),
     ...(list === null ? [] : [`--use-list=${list}`]),
     // An absolute path of ours; it cannot be taken for an option.

@@ -81,7 +81,7 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
     }
     const begunMs = context.clock.monotonicMs()
     if (request.dataOnly && request.truncate) await truncateTables(request, selection?.tables ?? [], connections.inside)
-    const report = await loadDump(staged, { ...request, target: admin.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256 }, context)
+    const report = await loadDump(staged, { ...request, target: admin.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256, isSuperuser: await isSuperuser(admin.session) }, context)
     const loadSeconds = (context.clock.monotonicMs() - begunMs) / 1000
     if (report.incomplete) warnings.push('pg_restore reported more errors than are listed here')
     for (const note of report.notes) context.emit({ type: 'note', message: `ignored, changes nothing: ${note}` })
@@ -95,6 +95,11 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
     if (created !== null) await dropAfterFailure(connections, created, context)
     throw error
   }
+}
+
+async function isSuperuser(session: Session): Promise<boolean> {
+  const [row] = await session.query<{ super: boolean }>('SELECT rolsuper AS super FROM pg_catalog.pg_roles WHERE rolname = current_user')
+  return row?.super === true
 }
 
 function majorOf(dumpVersion: string | null): number | null {

@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rm, statfs } from 'node:fs/promises'
+import { mkdir, rm, statfs } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -18,14 +18,6 @@ export interface StagedDump extends AsyncDisposable {
   readonly path: string
   /** Null for the directory format, whose files were compared byte for byte with what was scanned when they were stored. */
   readonly content: DumpContent | null
-}
-
-/** A private directory for one run below the work directory; only we can look inside. */
-export async function makeStage(workDirectory: string, run: string): Promise<AsyncDisposable & { readonly path: string }> {
-  await mkdir(workDirectory, { recursive: true })
-  const path = await mkdtemp(join(workDirectory, `tidemark-${run}-`))
-  await chmod(path, 0o700)
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) }
 }
 
 /**

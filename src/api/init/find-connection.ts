@@ -55,8 +55,10 @@ export async function findConnection(machine: Machine, wish: ConnectionWish): Pr
     const origin = (part: string) => settings.origins[`clusters.${cluster.name}.${part}`] ?? 'default'
     const isWhole = ['host', 'port', 'user', 'database', 'password'].every((part) => ['default', origin('url')].includes(origin(part)))
     if (origin('url').startsWith('DATABASE_URL') && isWhole) return { ...base, url: 'env:DATABASE_URL', secret: null, origin: origin('url') }
-    // Several variables together name the server; only its parts say which, so they are written as one URL.
-    return { ...base, ...withoutPassword(cluster.target, formatConnectionUrl({ ...cluster.target, password: null, passFile: null, parameters: {} })), origin: 'the environment' }
+    // Several variables together name the server. Its parts are written as one URL; the password stays where it is, and fills what the file leaves out.
+    const parts = formatConnectionUrl({ ...cluster.target, password: null, passFile: null, parameters: {} })
+    if (origin('password') !== 'default' && origin('password') !== origin('url')) return { ...base, url: parts, secret: null, origin: origin('password') }
+    return { ...base, ...withoutPassword(cluster.target, parts), origin: 'the environment' }
   } finally {
     await rm(elsewhere, { recursive: true, force: true })
   }

@@ -16,7 +16,7 @@ export function drillCommand(): Command {
     .argument('[backup]', 'backup to prove (default: latest)')
     .option('--cluster <name>', 'the cluster')
     .option('--backup <id>', 'a backup, whatever it is called')
-    .addOption(new Option('--server <where>', 'same (the source server), embedded (a private one) or a URL'))
+    .addOption(new Option('--server <where>', 'same (the source server), embedded (a private one), a URL or env:NAME'))
     .option('--jobs <n>', 'parallel restore workers', parseCount)
     .option('--keep', 'leave the restored copy for inspection')
     .addHelpText('after', '\nExamples:\n  tidemark drill\n  tidemark drill nexo latest --server embedded\n  tidemark drill --json\n\nExit codes: 0 proven, 3 partial, 1 failed, 13 unreadable.')

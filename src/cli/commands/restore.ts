@@ -53,7 +53,7 @@ export function restoreCommand(): Command {
     .option('--data-only', 'rows only, into existing tables')
     .option('--truncate', 'with --data-only: empty the tables first')
     .option('--append', 'with --data-only: add to what is there')
-    .option('--server <url>', 'restore on this server instead')
+    .option('--server <url>', 'restore on this server instead (a URL, or env:NAME of a variable that holds it)')
     .option('--jobs <n>', 'parallel restore workers', parseCount)
     .option('--no-owner', 'everything belongs to the restoring role')
     .option('--no-privileges', 'leave GRANT and REVOKE out')
