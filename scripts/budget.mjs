@@ -19,7 +19,8 @@ for (const [name, version] of Object.entries(direct)) {
   if (!explained.includes(`| \`${name}\` |`)) problems.push(`${name} has no line in docs/dependencies.md`)
   if (lock[`node_modules/${name}`] === undefined) problems.push(`${name} is not in package-lock.json (run: make lock)`)
 }
-for (const [, name] of explained.matchAll(/^\| `([^`]+)` \|/gm)) if (direct[name] === undefined) problems.push(`docs/dependencies.md explains ${name}, which is not a dependency`)
+for (const [, name] of explained.matchAll(/^\| `([^`]+)` \|/gm))
+  if (direct[name] === undefined) problems.push(`docs/dependencies.md explains ${name}, which is not a dependency`)
 
 for (const [place, entry] of Object.entries(lock)) {
   if (place === '' || entry.dev === true) continue
@@ -36,7 +37,8 @@ for (const place of Object.keys(lock)) {
     if (error.code === 'ENOENT') continue
     throw error
   }
-  for (const name of ['preinstall', 'install', 'postinstall']) if (scripts[name] !== undefined) problems.push(`${place} has a script "${name}": ${scripts[name]}`)
+  for (const name of ['preinstall', 'install', 'postinstall'])
+    if (scripts[name] !== undefined) problems.push(`${place} has a script "${name}": ${scripts[name]}`)
 }
 
 for (const problem of problems) process.stderr.write(`${problem}\n`)

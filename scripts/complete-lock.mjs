@@ -5,7 +5,19 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 
 const systems = ['aix', 'android', 'darwin', 'freebsd', 'linux', 'netbsd', 'openbsd', 'openharmony', 'sunos', 'win32']
-const processors = { armv7: 'arm', arm: 'arm', arm64: 'arm64', ia32: 'ia32', loong64: 'loong64', mips64el: 'mips64el', ppc64: 'ppc64', ppc64le: 'ppc64', riscv64: 'riscv64', s390x: 's390x', x64: 'x64' }
+const processors = {
+  armv7: 'arm',
+  arm: 'arm',
+  arm64: 'arm64',
+  ia32: 'ia32',
+  loong64: 'loong64',
+  mips64el: 'mips64el',
+  ppc64: 'ppc64',
+  ppc64le: 'ppc64',
+  riscv64: 'riscv64',
+  s390x: 's390x',
+  x64: 'x64',
+}
 
 /** `@oxfmt/binding-linux-arm-gnueabihf` → { os, cpu, libc }; null when the name tells no platform. */
 function platformOf(name) {
@@ -41,4 +53,6 @@ if (process.argv.includes('--check') && added.length > 0) {
 }
 lock.packages = Object.fromEntries(Object.entries(lock.packages).sort(([a], [b]) => (a < b ? -1 : 1)))
 if (added.length > 0) writeFileSync(file, JSON.stringify(lock, null, 2) + '\n')
-process.stdout.write(added.length === 0 ? 'package-lock.json names every platform package\n' : `added ${added.length}:\n${added.map((name) => `  ${name}\n`).join('')}`)
+process.stdout.write(
+  added.length === 0 ? 'package-lock.json names every platform package\n' : `added ${added.length}:\n${added.map((name) => `  ${name}\n`).join('')}`,
+)

@@ -27,7 +27,8 @@ for (const file of process.argv.slice(2)) {
       complain(`${name}: ${message}`)
     }
   }
-  if (report.success === false && failedFiles === 0 && !tests.some(({ status }) => status === 'failed')) complain(`${file}: the run failed outside of its tests`)
+  if (report.success === false && failedFiles === 0 && !tests.some(({ status }) => status === 'failed'))
+    complain(`${file}: the run failed outside of its tests`)
 }
 
 const others = Number(process.env.TIDEMARK_OTHER_FAILURES ?? 0)
@@ -41,7 +42,8 @@ if (tests.length === 0) complain('no test ran')
 for (const service of (process.env.TIDEMARK_EXPECT_SERVICES ?? '').split(',').filter(Boolean)) {
   const needing = tests.filter(({ fullName }) => fullName.includes(`[needs ${service}]`))
   const left = needing.filter(({ status }) => status !== 'passed' && status !== 'failed')
-  if (left.length > 0) complain(`${service} is expected here, and ${left.length} tests that need it were skipped: ${left.map(({ fullName }) => fullName).join('; ')}`)
+  if (left.length > 0)
+    complain(`${service} is expected here, and ${left.length} tests that need it were skipped: ${left.map(({ fullName }) => fullName).join('; ')}`)
   if (!needing.some(({ status }) => status === 'passed')) complain(`${service} is expected here, and no test that needs it passed`)
 }
 

@@ -23,9 +23,10 @@ async function installation(at = 'tidemark', main = 'dist/cli/main.js') {
   await mkdir(dirname(join(home, main)), { recursive: true })
   await copyFile(join(root, 'bin/tidemark'), join(home, 'bin/tidemark'))
   await writeFile(join(home, main), '')
+  const launcher = join(home, 'bin/tidemark')
   return {
     directory,
-    launcher: join(home, 'bin/tidemark'),
+    launcher,
     /** A Node package in this node_modules. */
     async npmNode(beside: string, version: string, script = 'echo "$(basename "$(dirname "$(dirname "$0")")") $*"') {
       const place = join(directory, beside, 'node_modules', nodePackage)
@@ -38,7 +39,7 @@ async function installation(at = 'tidemark', main = 'dist/cli/main.js') {
       await mkdir(join(directory, 'own'), { recursive: true })
       await program(join(directory, 'own/node'), `[ "$1" = --version ] && echo ${version} || echo "own $*"`)
     },
-    run(path = this.launcher, ...args: string[]) {
+    run(path = launcher, ...args: string[]) {
       return output(spawn(path, args, { cwd: directory, env: { PATH: `${join(directory, 'own')}:/usr/bin:/bin`, NODE_DISABLE_COMPILE_CACHE: '1' } }))
     },
     [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),

@@ -33,7 +33,11 @@ const offences: readonly (readonly [file: string, source: string, expected: RegE
   ['src/dump/any.ts', 'export const b = (c: any) => c\n', /no-explicit-any/],
   ['src/dump/default.ts', 'export default 1\n', /no-default-export/],
   ['src/dump/floating.ts', 'const b = async () => 1\nexport function c() {\n  b()\n}\n', /no-floating-promises/],
-  ['src/dump/switch.ts', "export function c(kind: 'a' | 'b') {\n  switch (kind) {\n    case 'a':\n      return 1\n  }\n  return 2\n}\n", /switch-exhaustiveness-check/],
+  [
+    'src/dump/switch.ts',
+    "export function c(kind: 'a' | 'b') {\n  switch (kind) {\n    case 'a':\n      return 1\n  }\n  return 2\n}\n",
+    /switch-exhaustiveness-check/,
+  ],
   ['src/dump/name1.ts', 'export class DumpManager {}\n', /says nothing/],
   ['src/dump/name2.ts', 'export function dumpHelper() {}\n', /says nothing/],
   ['src/dump/dump-utils.ts', 'export const b = 1\n', /file name ends in "utils"/],
@@ -41,7 +45,10 @@ const offences: readonly (readonly [file: string, source: string, expected: RegE
 
 /** And these must pass, or the rules above would refuse everything. */
 const innocent: readonly (readonly [file: string, source: string])[] = [
-  ['src/backup/good.ts', "import { b } from '../kernel/b.ts'\nimport { b as c } from '../repository/b.ts'\nimport { b as d } from './other.ts'\nexport const e = [b, c, d, new Date(0)]\n"],
+  [
+    'src/backup/good.ts',
+    "import { b } from '../kernel/b.ts'\nimport { b as c } from '../repository/b.ts'\nimport { b as d } from './other.ts'\nexport const e = [b, c, d, new Date(0)]\n",
+  ],
   ['src/config/good.ts', "import type { B } from '../postgres/b.ts'\nimport { type B as C } from '../storage/b.ts'\nexport type D = [B, C]\n"],
   ['src/cli/good.ts', "import { b } from '../api/b.ts'\nexport const c = [b, process.env['HOME']]\n"],
   ['src/kernel/clock.ts', 'export const now = () => Date.now()\n'],
@@ -62,9 +69,11 @@ beforeAll(async () => {
     await mkdir(dirname(join(directory, file)), { recursive: true })
     await writeFile(join(directory, file), source)
   }
-  const linted = await promisify(execFile)(process.execPath, [join(root, 'node_modules/oxlint/bin/oxlint'), '-c', join(root, '.oxlintrc.json'), '-f', 'json', 'src'], { cwd: directory }).catch(
-    (error: unknown) => error as { stdout: string },
-  )
+  const linted = await promisify(execFile)(
+    process.execPath,
+    [join(root, 'node_modules/oxlint/bin/oxlint'), '-c', join(root, '.oxlintrc.json'), '-f', 'json', 'src'],
+    { cwd: directory },
+  ).catch((error: unknown) => error as { stdout: string })
   const { diagnostics } = JSON.parse(linted.stdout) as { diagnostics: typeof found }
   found = diagnostics
 })
@@ -88,7 +97,7 @@ describe('the walls of CODING.md', () => {
 
   it('never let two rooms import each other', () => {
     for (const [room, { imports, types }] of Object.entries(rooms)) {
-      for (const other of [...imports, ...types]) expect((rooms as Record<string, { imports: readonly string[] }>)[other]?.imports ?? [], `${room} ↔ ${other}`).not.toContain(room)
+      for (const other of [...imports, ...types]) expect(rooms[other]?.imports ?? [], `${room} ↔ ${other}`).not.toContain(room)
     }
   })
 })

@@ -29,7 +29,10 @@ const walls = {
       const { imports, types } = rooms[room] ?? { imports: [], types: [] }
       if (imports.includes(other) || (typeOnly && types.includes(other))) return
       const allowed = [...imports, ...types.map((name) => `types of ${name}`)].join(', ')
-      context.report({ node, message: `src/${room} may not import src/${other}; it may import: ${allowed || 'nothing of ours'} (CODING.md, scripts/lint/rooms.mjs)` })
+      context.report({
+        node,
+        message: `src/${room} may not import src/${other}; it may import: ${allowed || 'nothing of ours'} (CODING.md, scripts/lint/rooms.mjs)`,
+      })
     }
     const onlyTypes = (node) => node.importKind === 'type' || (node.specifiers?.length > 0 && node.specifiers.every((one) => one.importKind === 'type'))
     return {
@@ -46,7 +49,8 @@ const walls = {
 }
 
 const among = (place, patterns) => patterns.some((pattern) => pattern.test(place))
-const isMember = (node, object, property) => node.object.type === 'Identifier' && node.object.name === object && node.property.type === 'Identifier' && node.property.name === property
+const isMember = (node, object, property) =>
+  node.object.type === 'Identifier' && node.object.name === object && node.property.type === 'Identifier' && node.property.name === property
 
 const edges = {
   create(context) {
@@ -65,28 +69,39 @@ const edges = {
         if (node.name !== 'process') return
         const parent = node.parent
         const isOnlyAName =
-          (parent.type === 'MemberExpression' && parent.property === node && !parent.computed) || (parent.key === node && !parent.computed && parent.value !== node) || parent.type.startsWith('TS')
-        const isDeclared = context.sourceCode.getScope(node).references.some((reference) => reference.identifier === node && reference.resolved != null && reference.resolved.defs.length > 0)
+          (parent.type === 'MemberExpression' && parent.property === node && !parent.computed) ||
+          (parent.key === node && !parent.computed && parent.value !== node) ||
+          parent.type.startsWith('TS')
+        const isDeclared = context.sourceCode
+          .getScope(node)
+          .references.some((reference) => reference.identifier === node && reference.resolved != null && reference.resolved.defs.length > 0)
         if (!isOnlyAName && !isDeclared && parent.type === 'MemberExpression') noProcess(node)
       })
       visit('ImportDeclaration', (node) => /^(node:)?process$/.test(node.source.value) && noProcess(node))
     }
     if (!among(place, clockIsReadBy)) {
       visit('MemberExpression', (node) => {
-        if (isMember(node, 'Date', 'now') || isMember(node, 'Temporal', 'Now') || isMember(node, 'performance', 'now') || isMember(node, 'process', 'hrtime')) noClock(node)
+        if (isMember(node, 'Date', 'now') || isMember(node, 'Temporal', 'Now') || isMember(node, 'performance', 'now') || isMember(node, 'process', 'hrtime'))
+          noClock(node)
       })
       visit('NewExpression', (node) => node.callee.type === 'Identifier' && node.callee.name === 'Date' && node.arguments.length === 0 && noClock(node))
       visit('CallExpression', (node) => node.callee.type === 'Identifier' && node.callee.name === 'Date' && noClock(node))
     }
     if (!among(place, stdoutIsWrittenBy)) {
       visit('MemberExpression', (node) => {
-        if (node.property.type === 'Identifier' && node.property.name === 'write' && node.object.type === 'MemberExpression' && isMember(node.object, 'process', 'stdout')) {
+        if (
+          node.property.type === 'Identifier' &&
+          node.property.name === 'write' &&
+          node.object.type === 'MemberExpression' &&
+          isMember(node.object, 'process', 'stdout')
+        ) {
           report(node, 'stdout is written only in src/cli/render')
         }
       })
     }
     visit('Property', (node) => {
-      if (node.key.type === 'Identifier' && node.key.name === 'shell' && node.value.type === 'Literal' && node.value.value !== false) report(node, 'no shell ever: programs are started with argument arrays')
+      if (node.key.type === 'Identifier' && node.key.name === 'shell' && node.value.type === 'Literal' && node.value.value !== false)
+        report(node, 'no shell ever: programs are started with argument arrays')
     })
     visit('ImportDeclaration', (node) => {
       if (!/^(node:)?child_process$/.test(node.source.value)) return
@@ -105,7 +120,8 @@ const names = {
     const check = (id, words) => {
       if (id?.type !== 'Identifier') return
       const word = lastWord(id.name)
-      if (words.includes(word)) context.report({ node: id, message: `"${id.name}" ends in "${word}", which says nothing: name what it is (CODING.md, rule 12)` })
+      if (words.includes(word))
+        context.report({ node: id, message: `"${id.name}" ends in "${word}", which says nothing: name what it is (CODING.md, rule 12)` })
     }
     return {
       Program(node) {

@@ -5,10 +5,9 @@ import { adoptDumps } from '../repository/adopt/adopt-dumps.ts'
 import { planAdoption, type AdoptionPlan, type AdoptionRequest, type AdoptionSource, type AdoptionVerdict } from '../repository/adopt/plan-adoption.ts'
 import type { Backup } from '../repository/backup.ts'
 import { openOrCreateRepository, openRepository, type Repository } from '../repository/repository.ts'
-import { openStorage } from '../storage/open.ts'
 import { posixStorage } from '../storage/posix.ts'
 import { newRunId } from './run-id.ts'
-import { pickCluster, type Workspace } from './workspace.ts'
+import { openStorageOf, pickCluster, type Workspace } from './workspace.ts'
 
 export interface AdoptOptions {
   readonly directory: string
@@ -79,7 +78,7 @@ async function openToLook(workspace: Workspace, name: string, stack: AsyncDispos
   if (settings === undefined) {
     throw new Failure('usage-invalid', `no repository is called "${name}"`, { hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`] })
   }
-  const storage = stack.use(await openStorage(settings.storage, workspace.context, { bandwidth: settings.bandwidth }))
+  const storage = stack.use(await openStorageOf(workspace, settings))
   try {
     return await openRepository(name, storage, workspace.context.signal)
   } catch (error) {

@@ -1,9 +1,8 @@
 import { isFailure } from '../kernel/failure.ts'
 import { requireOutsideServers } from '../postgres/data-directory.ts'
 import { openOrCreateRepository, openRepository } from '../repository/repository.ts'
-import { openStorage } from '../storage/open.ts'
 import { repositorySettings } from './test-repositories.ts'
-import { repositoryNames, type Workspace } from './workspace.ts'
+import { openStorageOf, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface InitializedRepository {
   readonly name: string
@@ -21,7 +20,7 @@ export async function initRepositories(workspace: Workspace, options: { reposito
   for (const name of repositoryNames(workspace, undefined, options.repositories)) {
     const settings = repositorySettings(workspace, name)
     if (settings.storage.kind === 'posix') await requireOutsideServers(settings.storage.path)
-    await using storage = await openStorage(settings.storage, context)
+    await using storage = await openStorageOf(workspace, settings)
     const before = await openRepository(name, storage, context.signal).catch((error: unknown) => {
       if (isFailure(error, 'repository-missing')) return undefined
       throw error

@@ -2,14 +2,15 @@ import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { ClusterSettings } from '../config/settings.ts'
 import { utc } from '../kernel/clock.ts'
-import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
+import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { formatConnectionUrl } from '../postgres/connection-url.ts'
 import { derivedName } from '../postgres/identifiers.ts'
 import { makeStage } from '../repository/stage.ts'
 import { runHook, splitWords, waitForHealth } from '../restore/hooks.ts'
-import { dropByOid, dropOwnedDatabase, findDatabase } from '../restore/owned-database.ts'
+import { sweepExpiredCopies } from '../restore/expired-copies.ts'
+import { commentDatabase, dropByOid, dropOwnedDatabase, findDatabase } from '../restore/owned-database.ts'
 import { planRestore, type RestoreGoal, type RestorePlan } from '../restore/plan-restore.ts'
-import { replaceBySwap } from '../restore/replace-database.ts'
+import { replaceBySwap, saveAfterwards } from '../restore/replace-database.ts'
 import { restoreCopy, type CopyRequest, type RestoredCopy } from '../restore/restore-dump.ts'
 import { writeRunRecord, type RestoreRecord } from '../restore/run-record.ts'
 import { openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
@@ -98,6 +99,8 @@ interface Done {
   readonly safetyBackup: string | null
   readonly dropped: boolean
   readonly warnings: readonly string[]
+  /** False when the restore is done and its record could not be written. */
+  readonly recorded: boolean
 }
 
 /** Safety backup → read the whole backup → make room → load and validate → swap. Nothing is touched before the backup was read to its end. */
@@ -105,6 +108,7 @@ async function carryOut(work: Work): Promise<Done> {
   const { workspace, origin, server, plan, run, goal } = work
   const { context, machine } = workspace
   const admin = server.reached.session
+  await sweepExpiredCopies(admin, context)
   const safetyBackup = plan.safetyBackup ? await takeSafetyBackup(work) : null
   await using stage = await makeStage(machine.workDirectory, run, context)
   await using staged = await stageOrigin(origin, stage.path, workspace)
@@ -113,26 +117,40 @@ async function carryOut(work: Work): Promise<Done> {
   const save = async (next: RestoreRecord) => {
     if (origin.repository !== null) await writeRunRecord(origin.repository.storage, next)
   }
+  let replacedComment: string | null = null
   const copyName = plan.action === 'swap' ? derivedName(goal.name, `_restoring_${run.slice(-4)}`) : goal.name
   if (plan.action === 'replace-own-test' && plan.existing !== null) await dropOwnedDatabase(admin, plan.existing.oid, 'it is replaced by this test restore')
   if ((plan.action === 'drop-and-create' || plan.action === 'drop-and-restore') && plan.existing !== null) {
     const existing = await findDatabase(admin, plan.existing.name)
+    replacedComment = existing?.comment ?? null
     await save({ ...record, phase: 'dropping', oldOid: plan.existing.oid, oldName: plan.existing.name })
     if (existing?.oid === plan.existing.oid) await dropByOid(admin, existing)
   }
-  const copy = await restoreCopy(server.reached, staged, copyRequest(work, copyName, stage.path, await sqlOf(work)), server.connections, context)
-  if (goal.kind === 'replace') await requireGood(work, copy)
+  const request = copyRequest(work, copyName, stage.path, await sqlOf(work))
+  const copy = await restoreCopy(server.reached, staged, request, server.connections, context).catch((error: unknown) => {
+    throw plan.action === 'drop-and-restore' ? withWayBack(error, goal.name, safetyBackup) : error
+  })
+  // After --replace=drop there is no old one to fall back to: a copy with differences is better than none, and they are said.
+  if (plan.action === 'swap') await requireGood(work, copy)
+  if (plan.action === 'drop-and-restore') await commentDatabase(admin, goal.name, replacedComment)
 
   if (plan.action === 'swap' && plan.existing !== null && plan.keptAs !== null) {
     const live = await findDatabase(admin, goal.name)
     if (live === undefined || live.oid !== plan.existing.oid) throw new Failure('target-unsafe', `"${goal.name}" was changed by somebody else while the copy was restored; nothing was swapped`, { hints: [`the copy is "${copyName}"`] })
-    const warnings = await replaceBySwap(server.reached, { live, copy, keptAs: plan.keptAs, record, save }, server.connections, context)
-    return { copy: { ...copy, database: goal.name }, keptAs: plan.keptAs, safetyBackup, dropped: false, warnings }
+    const { warnings, recorded } = await replaceBySwap(server.reached, { live, copy, keptAs: plan.keptAs, record, save }, server.connections, context)
+    return { copy: { ...copy, database: goal.name }, keptAs: plan.keptAs, safetyBackup, dropped: false, warnings, recorded }
   }
-  await save({ ...record, phase: plan.action === 'drop-and-restore' ? 'dropped' : 'created', endedAt: utc(context.clock.now()), newOid: plan.action === 'use-empty' || plan.action === 'into-existing' ? null : copy.oid, newName: copy.database })
+  const unrecorded = await saveAfterwards(save, { ...record, phase: plan.action === 'drop-and-restore' ? 'dropped' : 'created', endedAt: utc(context.clock.now()), newOid: plan.action === 'use-empty' || plan.action === 'into-existing' ? null : copy.oid, newName: copy.database }, context)
   const drop = work.options.test === true && work.options.drop === true && copy.validation.outcome !== 'different'
   if (drop) await dropOwnedDatabase(admin, copy.oid, 'the test is over')
-  return { copy, keptAs: null, safetyBackup, dropped: drop, warnings: [] }
+  return { copy, keptAs: null, safetyBackup, dropped: drop, warnings: unrecorded, recorded: unrecorded.length === 0 }
+}
+
+/** The old database is gone and the new one did not come up: the only thing that matters now is how to get one back. */
+function withWayBack(error: unknown, database: string, safetyBackup: string | null): Failure {
+  const failure = asFailure(error)
+  const way = safetyBackup === null ? 'no safety backup was taken; choose a backup: tidemark list' : `bring back what was there: tidemark restore ${safetyBackup} --as ${database}`
+  return new Failure(failure.code, `"${database}" was dropped and could not be restored: ${failure.message}`, { cause: error, hints: [way, ...failure.hints], details: failure.details })
 }
 
 /** A copy that differs from what was dumped never takes the place of production; it stays beside for a look. */
@@ -162,6 +180,9 @@ async function takeSafetyBackup(work: Work): Promise<string> {
   }
 }
 
+/** The swap takes the mark off; only a copy whose run was killed still has it then. No restore takes so long. */
+const unfinishedCopyHours = 7 * 24
+
 function copyRequest(work: Work, database: string, stage: string, sql: string | null): CopyRequest {
   const { options, origin, plan, goal } = work
   const place = plan.action === 'use-empty' || plan.action === 'into-existing' ? 'existing' : 'create'
@@ -183,7 +204,8 @@ function copyRequest(work: Work, database: string, stage: string, sql: string | 
     validate: work.validate,
     sql,
     stage,
-    expires: null,
+    // A copy that is to be swapped in has a name nobody was given: when this run is killed, a later one removes it.
+    expires: plan.action === 'swap' ? utc(work.workspace.context.clock.now().add({ hours: unfinishedCopyHours })) : null,
   }
 }
 
@@ -296,5 +318,5 @@ function describeOutcome(work: Work, done: Done, durationSeconds: number): Resto
     dropped: done.dropped,
     durationSeconds,
   }
-  return { plan, result, partial: copy.errors.length > 0 || validation.outcome === 'different' }
+  return { plan, result, partial: copy.errors.length > 0 || validation.outcome === 'different' || !done.recorded }
 }

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Failure, systemCodeOf } from '../kernel/failure.ts'
+import { keyOfStoredFile } from './stored-file.ts'
 import type { Workspace } from './workspace.ts'
 
 /** What a positional argument means, in the order of the contract: a configured cluster, `latest`, a known backup, a path. */
@@ -10,7 +11,7 @@ export type Subject = { readonly kind: 'cluster'; readonly name: string } | { re
 const idShape = /^\d{8}(-\d{0,6}(-[0-9a-z]{0,4})?)?$/
 
 /**
- * Decides by looking at the configuration and the file system; whether a backup of that name exists is found out later. A word that
+ * Decides by looking at the configuration and the file system; whether a backup of that name exists is found out later. The file of a known backup means that backup. A word that
  * is a cluster and also an existing file in the working directory has two meanings and is refused (exit 2).
  */
 export async function resolveSubject(workspace: Workspace, text: string): Promise<Subject> {
@@ -23,10 +24,12 @@ export async function resolveSubject(workspace: Workspace, text: string): Promis
     return { kind: 'cluster', name: text }
   }
   if (text === 'latest' || idShape.test(text)) return { kind: 'backup', text }
-  if (text.includes('/') || exists) {
-    // A name with a slash can only be a path; whether it exists is said where it is read.
-    return { kind: 'file', path }
+  if (exists) {
+    const key = await keyOfStoredFile(workspace, path)
+    return key === undefined ? { kind: 'file', path } : { kind: 'backup', text: key }
   }
+  // A name with a slash can only be a path; that there is nothing is said where it is read.
+  if (text.includes('/')) return { kind: 'file', path }
   return { kind: 'backup', text }
 }
 

@@ -5,6 +5,7 @@ import { takeDump, type DumpRequest } from '../backup/take-dump.ts'
 import { isPartial, type Selection } from '../backup/left-out.ts'
 import { asFailure, Failure } from '../kernel/failure.ts'
 import type { Backup } from '../repository/backup.ts'
+import { sweepStages } from '../repository/stage.ts'
 import { newRunId } from './run-id.ts'
 import { listDumpableDatabases } from './source-databases.ts'
 import { openRepositories, pickCluster, reachOf, repositoryNames, type Workspace } from './workspace.ts'
@@ -55,6 +56,7 @@ export async function takeBackups(workspace: Workspace, options: BackupOptions =
     return { kind: 'plan', plan: { cluster: cluster.name, databases, repositories: names, lines: [...lines, ...skipped] } }
   }
 
+  await sweepStages(workspace.machine.workDirectory, context)
   await using open = await openRepositories(workspace, names, { create: true, tolerant: true })
   const backups: Backup[] = []
   const warnings: string[] = [...skipped]

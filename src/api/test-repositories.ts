@@ -6,10 +6,9 @@ import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { findEnclosingServer, insideServer } from '../postgres/data-directory.ts'
 import { conformanceCases, conformanceTools, removeAll, runConformance, type ConformanceResult } from '../storage/conformance.ts'
-import { openStorage } from '../storage/open.ts'
 import { probeConditionalCreate } from '../storage/probe.ts'
 import type { ConditionalCreate, Storage } from '../storage/storage.ts'
-import { repositoryNames, type Workspace } from './workspace.ts'
+import { openStorageOf, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface TestRepositoriesOptions {
   readonly repositories?: readonly string[]
@@ -90,7 +89,7 @@ export async function tryStorage(workspace: Workspace, settings: RepositorySetti
     }
   }
 
-  await using storage = await openStorage(settings.storage, context, { bandwidth: settings.bandwidth })
+  await using storage = await openStorageOf(workspace, settings)
   options.onStorage?.(settings.name, storage.location)
   const before = settings.storage.kind === 'posix' ? await existingFolders(settings.storage.path) : []
   const owner = settings.storage.kind === 'posix' ? await findEnclosingServer(settings.storage.path) : null

@@ -1,8 +1,9 @@
+import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import { executeUndo, planUndo, type UndoPlan } from '../restore/undo-restore.ts'
 import { readRunRecord, undoableRuns, writeRunRecord, type RestoreRecord } from '../restore/run-record.ts'
 import type { Repository } from '../repository/repository.ts'
-import { openAdminServer, restoreTarget } from './admin-server.ts'
+import { openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
 import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface UndoOptions {
@@ -14,30 +15,55 @@ export interface UndoOptions {
 }
 
 /** Puts back what a restore replaced, or drops what it created; by default the newest that replaced something. */
-export async function undoRestore(workspace: Workspace, options: UndoOptions = {}): Promise<{ plan: UndoPlan; done: boolean }> {
+export async function undoRestore(workspace: Workspace, options: UndoOptions = {}): Promise<{ plan: UndoPlan; done: boolean; warnings: readonly string[] }> {
   const { context } = workspace
   const configured = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
   await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
   const clusters = options.cluster === undefined ? await knownClusters(workspace, open.repositories) : [options.cluster]
-  const { repository, record } = await findRun(workspace, open.repositories, clusters, options.run)
-  const cluster = workspace.settings.clusters[record.cluster] ?? Object.values(workspace.settings.clusters)[0] ?? null
+  const found = await findRuns(workspace, open.repositories, clusters, options.run)
+  const [newest] = found
+  const cluster = workspace.settings.clusters[newest.record.cluster] ?? Object.values(workspace.settings.clusters)[0] ?? null
   await using server = await openAdminServer(workspace, restoreTarget(cluster, undefined), 'undo')
-  if (server.target.host !== record.server.host || server.target.port !== record.server.port) {
-    throw new Failure('target-unsafe', `run ${record.run} restored on ${record.server.host ?? 'the local socket'}:${record.server.port}, and this configuration leads to ${server.name}`, { hints: ['use the configuration of that server'] })
-  }
-  const stamp = context.clock.now().toString({ smallestUnit: 'second' }).replaceAll(/[-:Z]/g, '').replace('T', '_')
-  const plan = await planUndo(server.reached.session, record, stamp)
-  if (options.dryRun === true) return { plan, done: false }
+  const { repository, record, plan } = await choosePlan(server, found, context)
+  if (options.dryRun === true) return { plan, done: false, warnings: [] }
   if (plan.refusals.length > 0) throw new Failure('target-unsafe', `run ${record.run} cannot be undone: ${plan.refusals[0] ?? ''}`, { hints: plan.refusals.slice(1) })
   if (plan.kind === 'nothing') throw new Failure('already-done', plan.lines.join('; '))
   await options.approve?.(plan)
   await using terminator = await server.connections.fresh()
-  await executeUndo(server.reached.session, terminator, { plan, record, save: (next) => writeRunRecord(repository.storage, next) }, context)
-  return { plan, done: true }
+  const warnings = await executeUndo(server.reached.session, terminator, { plan, record, save: (next) => writeRunRecord(repository.storage, next) }, context)
+  return { plan, done: true, warnings }
 }
 
-async function findRun(workspace: Workspace, repositories: readonly Repository[], clusters: readonly string[], run: string | undefined): Promise<{ repository: Repository; record: RestoreRecord }> {
-  const candidates: { repository: Repository; record: RestoreRecord }[] = []
+type FoundRun = { readonly repository: Repository; readonly record: RestoreRecord }
+
+/** The newest run that did something: one that was killed before its swap must not hide the one before it. */
+async function choosePlan(server: AdminServer, found: readonly [FoundRun, ...FoundRun[]], context: Context): Promise<FoundRun & { plan: UndoPlan }> {
+  const stamp = context.clock.now().toString({ smallestUnit: 'second' }).replaceAll(/[-:Z]/g, '').replace('T', '_')
+  const planned: (FoundRun & { plan: UndoPlan })[] = []
+  requireItsServer(server, found[0].record)
+  for (const run of found) {
+    if (!isItsServer(server, run.record)) continue
+    planned.push({ ...run, plan: await planUndo(server.reached.session, run.record, stamp) })
+    if (planned.at(-1)?.plan.kind !== 'nothing') break
+  }
+  const chosen = planned.find(({ plan }) => plan.kind !== 'nothing') ?? planned[0]
+  if (chosen === undefined) throw new Error('an undo without a run')
+  return chosen
+}
+
+function isItsServer(server: AdminServer, { server: there }: RestoreRecord): boolean {
+  return server.target.host === there.host && server.target.port === there.port
+}
+
+function requireItsServer(server: AdminServer, record: RestoreRecord): void {
+  if (isItsServer(server, record)) return
+  const { run, server: there } = record
+  throw new Failure('target-unsafe', `run ${run} restored on ${there.host ?? 'the local socket'}:${there.port}, and this configuration leads to ${server.name}`, { hints: ['use the configuration of that server'] })
+}
+
+/** The run that was named, or all that replaced something, newest first. */
+async function findRuns(workspace: Workspace, repositories: readonly Repository[], clusters: readonly string[], run: string | undefined): Promise<readonly [FoundRun, ...FoundRun[]]> {
+  const candidates: FoundRun[] = []
   for (const repository of repositories) {
     for (const cluster of clusters) {
       if (run !== undefined) {
@@ -49,8 +75,8 @@ async function findRun(workspace: Workspace, repositories: readonly Repository[]
     }
   }
   // Without a name only a replacement is meant: dropping a copy that somebody may be looking at needs its run to be named.
-  const chosen = run === undefined ? candidates.filter(({ record }) => record.oldOid !== null).toSorted((a, b) => (a.record.startedAt < b.record.startedAt ? 1 : -1))[0] : candidates[0]
-  if (chosen !== undefined) return chosen
+  const [first, ...others] = run === undefined ? candidates.filter(({ record }) => record.oldOid !== null).toSorted((a, b) => (a.record.startedAt < b.record.startedAt ? 1 : -1)) : candidates.slice(0, 1)
+  if (first !== undefined) return [first, ...others]
   const created = candidates[0]
   throw new Failure('already-done', run === undefined ? 'there is no replaced database to put back' : `there is no restore ${run}`, {
     hints: created === undefined ? [] : [`to drop the copy "${created.record.newName ?? ''}": tidemark undo ${created.record.run}`],

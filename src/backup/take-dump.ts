@@ -1,6 +1,6 @@
 import type { Context } from '../kernel/context.ts'
 import { utc } from '../kernel/clock.ts'
-import { asFailure, Failure, messageOf } from '../kernel/failure.ts'
+import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import type { Backup, BackupFacts } from '../repository/backup.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import { categoryOf } from '../repository/layout.ts'
@@ -138,8 +138,23 @@ async function tidy(target: StoreTarget, context: Context, warnings: string[]): 
   try {
     await updateLatestAlias(target.repository.storage, target.lease.state())
     await target.lease.end('ok')
+    await forgetUploads(target, context)
   } catch (error) {
     warnings.push(`the backup is committed in "${target.repository.name}", but tidying up failed: ${asFailure(error).message}`)
     context.emit({ type: 'warning', code: 'tidy-failed', message: `the backup is committed, but tidying up failed: ${messageOf(error)}` })
+  }
+}
+
+/** Older than any pause in a living run. */
+const staleUploadMs = 24 * 3_600_000
+
+/** Removes what the uploads of killed runs left in the storage, half-written and unlisted. Not every role may look for them: then that is only noted. */
+async function forgetUploads({ repository }: StoreTarget, context: Context): Promise<void> {
+  try {
+    const removed = (await repository.storage.abortStaleUploads?.(staleUploadMs)) ?? 0
+    if (removed > 0) context.emit({ type: 'note', message: `removed ${removed} unfinished uploads of earlier runs from "${repository.name}"` })
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    context.emit({ type: 'note', message: `unfinished uploads of earlier runs in "${repository.name}" were not looked for: ${error.message}` })
   }
 }

@@ -61,7 +61,7 @@ async function chooseConnection(runtime: Runtime, flags: InitFlags, asker: Asker
   const wish = { ...(flags.container === undefined ? {} : { container: flags.container }), ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }) }
   const found = await findConnection(machine, { ...wish, ...(flags.url === undefined ? {} : { url: flags.url }) })
   if (found !== null) {
-    if (found.origin !== null) runtime.output.remark(`using the database that ${found.origin} names: "${printable(found.cluster.target.database)}"`)
+    if (found.origin !== null) runtime.output.remark(`using database "${printable(found.cluster.target.database)}" (${found.origin})`)
     return found
   }
   const url = await asker?.url()

@@ -14,10 +14,11 @@ import { readManifest, type Manifest } from '../repository/manifest.ts'
 import { readChecked } from '../repository/read-stored.ts'
 import type { Repository } from '../repository/repository.ts'
 import { makeStage } from '../repository/stage.ts'
+import { sweepExpiredCopies } from '../restore/expired-copies.ts'
 import { dropOwnedDatabase } from '../restore/owned-database.ts'
 import { restoreCopy, type Connections, type RestoredCopy } from '../restore/restore-dump.ts'
 import { stageBackup } from '../restore/staged-dump.ts'
-import { applyGlobals, sweepDrillDatabases } from './drill-server.ts'
+import { applyGlobals } from './drill-server.ts'
 import { saveProof, type Proof } from './proof.ts'
 import { readNewest, runChecks, type Check, type NewestRows } from './run-checks.ts'
 
@@ -62,7 +63,7 @@ export async function drillDump(request: DrillRequest, open: (manifest: Manifest
   const manifest = await readManifest(repository.storage, record, context.signal)
   await using staged = await readOrCondemn(request, manifest, stage.path, context)
   const place = await open(manifest)
-  await sweepDrillDatabases(place.admin.session, context)
+  await sweepExpiredCopies(place.admin.session, context)
   if (place.isPrivate) await bringGlobals(request, manifest, place, stage.path, context)
 
   const begunMs = context.clock.monotonicMs()

@@ -1,13 +1,10 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Context } from '../kernel/context.ts'
-import { messageOf } from '../kernel/failure.ts'
 import { startClient } from '../postgres/client-process.ts'
 import { startEmbeddedServer, sweepEmbeddedServers, type EmbeddedServer } from '../postgres/embedded.ts'
 import type { EmbeddedSource } from '../postgres/embedded-install.ts'
 import { reachServer, type Reach, type Reached } from '../postgres/reach.ts'
-import type { Session } from '../postgres/session.ts'
-import { dropOwnedDatabase, listOwnedDatabases } from '../restore/owned-database.ts'
 
 export interface EmbeddedRequest {
   readonly major: number
@@ -45,21 +42,6 @@ export async function applyGlobals(server: Reached, file: string, context: Conte
   const { exitCode } = await process.ended
   const unexpected = process.stderrLines.filter((line) => line.includes('ERROR') && !line.includes('already exists'))
   if (exitCode !== 0 || unexpected.length > 0) context.emit({ type: 'note', message: `roles of the source that could not be made: ${unexpected.slice(0, 3).join('; ')}` })
-}
-
-/** Drops copies that earlier drills left on a shared server and whose time is over. */
-export async function sweepDrillDatabases(session: Session, context: Context): Promise<void> {
-  const now = context.clock.now()
-  for (const database of await listOwnedDatabases(session)) {
-    const { mark } = database
-    if (mark?.kind !== 'drill' || mark.expires === null || Temporal.Instant.compare(Temporal.Instant.from(mark.expires), now) > 0) continue
-    try {
-      await dropOwnedDatabase(session, database.oid, 'a killed drill left it')
-      context.emit({ type: 'note', message: `dropped "${database.name}", which a killed drill had left` })
-    } catch (error) {
-      context.emit({ type: 'warning', code: 'clean-up-failed', message: `"${database.name}", left by a killed drill, could not be dropped: ${messageOf(error)}` })
-    }
-  }
 }
 
 export function reachDrillServer(server: EmbeddedServer, reach: Reach, context: Context): Promise<Reached> {

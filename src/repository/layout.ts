@@ -32,8 +32,10 @@ const number10 = (n: number) => String(n).padStart(10, '0')
 export const commitsRoot = '.tidemark/commits/'
 export const commitsPrefix = (cluster: string) => `.tidemark/commits/${clusterSegment(cluster)}/`
 export const commitKey = (cluster: string, entry: number) => `${commitsPrefix(cluster)}${number10(entry)}.json`
-export const leaseKey = (cluster: string, epoch: number) => `.tidemark/leases/${clusterSegment(cluster)}/${number10(epoch)}.json`
-export const manifestKey = (cluster: string, backup: string) => `.tidemark/manifests/${clusterSegment(cluster)}/${backup}.json`
+export const leasesPrefix = (cluster: string) => `.tidemark/leases/${clusterSegment(cluster)}/`
+export const leaseKey = (cluster: string, epoch: number) => `${leasesPrefix(cluster)}${number10(epoch)}.json`
+export const manifestsPrefix = (cluster: string) => `.tidemark/manifests/${clusterSegment(cluster)}/`
+export const manifestKey = (cluster: string, backup: string) => `${manifestsPrefix(cluster)}${backup}.json`
 export const proofKey = (cluster: string, run: string) => `.tidemark/proofs/${clusterSegment(cluster)}/${run}.json`
 export const runKey = (cluster: string, run: string) => `.tidemark/runs/${clusterSegment(cluster)}/${run}.json`
 

@@ -1,11 +1,11 @@
 import type { Context } from '../kernel/context.ts'
 import { utc } from '../kernel/clock.ts'
-import { Failure, messageOf } from '../kernel/failure.ts'
+import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
 import { append, listClusters, readClusterLog } from './commit-log.ts'
 import type { ClusterState, OpenRun } from './cluster-log.ts'
 import type { Holder, NewEntry } from './commit-entry.ts'
-import { commitKey, leaseKey, stemOf } from './layout.ts'
+import { commitKey, leaseKey, leasesPrefix, manifestsPrefix, stemOf } from './layout.ts'
 
 /** How often a holder rewrites its heartbeat, and the age at which others may take over. Eight beats may be lost. */
 const heartbeatMs = 15_000
@@ -68,8 +68,13 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
   try {
     await heart.first
     state = await sweepInterrupted(storage, state, epoch, request.run, context)
+    await forgetHeartbeats(storage, request.cluster, epoch, context)
   } catch (error) {
     await heart.stop()
+    // Nothing was written yet: saying so spares the next run the wait until this lease is stale. Where that fails too, it is.
+    await append(storage, state, { kind: 'end', epoch, outcome: 'failed', run: request.run }, { ...context, signal: new AbortController().signal }, { epoch }).catch((ending: unknown) =>
+      context.emit({ type: 'note', message: `the lease could not be given back (${messageOf(ending)}); it is free after ${leaseTtlMs / 1000} s` }),
+    )
     throw error
   }
 
@@ -110,7 +115,18 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
 
 /** Nothing refers to the heartbeat of an ended run; a leftover one is a few bytes. */
 function forgetHeartbeat(context: Context): (error: unknown) => void {
-  return (error) => context.emit({ type: 'note', message: `the heartbeat of this run could not be removed: ${messageOf(error)}` })
+  return (error) => {
+    if (!isFailure(error)) throw error
+    context.emit({ type: 'note', message: `the heartbeat of an ended run could not be removed: ${error.message}` })
+  }
+}
+
+/** Removes the heartbeats of runs that are over, and the marks of those that looked at the clock and died. The lease is ours, so all but our own are. */
+async function forgetHeartbeats(storage: Storage, cluster: string, epoch: number, context: Context): Promise<void> {
+  const own = leaseKey(cluster, epoch)
+  const stale: string[] = []
+  for await (const { key } of storage.list(leasesPrefix(cluster), context)) if (key !== own) stale.push(key)
+  for (const key of stale) await storage.delete(key, context).catch(forgetHeartbeat(context))
 }
 
 function beat(storage: Storage, request: LeaseRequest, holder: Holder, epoch: number, context: Context) {
@@ -178,10 +194,19 @@ async function sweepInterrupted(storage: Storage, state: ClusterState, epoch: nu
   for (const dead of state.interrupted) {
     const own = dead.committed === null ? [] : dead.objects
     for (const key of dead.objects) if (!own.includes(key) && !spared.has(baseName(key))) await deleteTree(storage, key, context)
+    await forgetManifests(storage, current, context)
     current = await append(storage, current, { kind: 'swept', epoch, interrupted: dead.epoch, run }, context, { epoch })
     context.emit({ type: 'note', message: `removed what the interrupted ${dead.verb} ${dead.run} had left` })
   }
   return current
+}
+
+/** Removes manifests that no commit entry names: a run died between the two. Under our lease nobody else is about to name one. */
+async function forgetManifests(storage: Storage, state: ClusterState, context: Context): Promise<void> {
+  const named = new Set([...state.backups.values()].map((record) => record.manifest.key))
+  const orphans: string[] = []
+  for await (const { key } of storage.list(manifestsPrefix(state.cluster), context)) if (!named.has(key)) orphans.push(key)
+  for (const key of orphans) await storage.delete(key, context)
 }
 
 function baseName(key: string): string {

@@ -120,7 +120,7 @@ export async function createOwnedDatabase(session: Session, request: CreateDatab
   }
   const database = await findDatabase(session, request.name)
   if (database === undefined) throw new Failure('query-failed', `the database "${request.name}" was created but is not in the catalogue`)
-  await session.query(`COMMENT ON DATABASE ${quoteIdentifier(request.name)} IS ${quoteLiteral(formatMark(request.mark))}`)
+  await commentDatabase(session, request.name, formatMark(request.mark))
   if (source?.acl !== null && source?.acl !== undefined) warnings.push(...(await applyDatabaseAcl(session, request.name, source.acl, roles)))
   return { oid: database.oid, warnings }
 }
@@ -172,6 +172,11 @@ export function parseAclItem(item: string): { grantee: string; privileges: reado
     return privilege === undefined ? [] : [{ privilege, grantable: star === '*' }]
   })
   return { grantee, privileges }
+}
+
+/** Sets or, with null, takes away a database's comment; and with it our mark, where the database is nobody's copy any more. */
+export async function commentDatabase(session: Session, name: string, comment: string | null): Promise<void> {
+  await session.query(`COMMENT ON DATABASE ${quoteIdentifier(name)} IS ${comment === null ? 'NULL' : quoteLiteral(comment)}`)
 }
 
 /** Drops a database that carries our mark and has this OID, ending its sessions. Anything else is refused (exit 15). */

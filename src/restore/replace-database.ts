@@ -1,10 +1,10 @@
 import { utc } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
-import { Failure } from '../kernel/failure.ts'
+import { Failure, isFailure } from '../kernel/failure.ts'
 import type { Reached } from '../postgres/reach.ts'
 import type { Session } from '../postgres/session.ts'
 import { quoteIdentifier } from '../postgres/identifiers.ts'
-import { applyDatabaseAcl, findDatabase, findDatabaseByOid, formatMark, type FoundDatabase } from './owned-database.ts'
+import { applyDatabaseAcl, dropOwnedDatabase, findDatabase, findDatabaseByOid, formatMark, type FoundDatabase } from './owned-database.ts'
 import { settingStatement, type Connections, type RestoredCopy } from './restore-dump.ts'
 import type { RestoreRecord } from './run-record.ts'
 import { swapDatabases } from './swap.ts'
@@ -19,34 +19,77 @@ export interface ReplaceRequest {
   readonly save: (record: RestoreRecord) => Promise<void>
 }
 
+export interface Replaced {
+  readonly warnings: readonly string[]
+  /** False when the swap is done and its record still says that it was about to happen. `undo` looks at the OIDs, so it works all the same. */
+  readonly recorded: boolean
+}
+
 /**
  * Live properties → copy, record, swap, record. Until the swap's transaction commits the live database is untouched; after it
- * the new one is live. A crash between the two is told from the OIDs in the record.
+ * the new one is live. A crash between the two is told from the OIDs in the record. When the swap fails the copy is dropped.
  */
-export async function replaceBySwap(admin: Reached, request: ReplaceRequest, connections: Connections, context: Context): Promise<readonly string[]> {
+export async function replaceBySwap(admin: Reached, request: ReplaceRequest, connections: Connections, context: Context): Promise<Replaced> {
   const { live, copy, keptAs } = request
-  const warnings = await carryProperties(admin.session, live, copy)
-  context.emit({ type: 'step-begun', step: 'swap', subject: live.name, expectedBytes: null })
-  const begunMs = context.clock.monotonicMs()
-  await request.save({ ...request.record, phase: 'swapping', newOid: copy.oid, newName: copy.database, oldOid: live.oid, oldName: keptAs })
-  await using terminator = await connections.fresh()
-  const mark = { kind: 'old' as const, run: request.record.run, backup: null, at: utc(context.clock.now()), expires: null }
-  await swapDatabases(
-    admin.session,
-    terminator,
-    {
-      away: { oid: live.oid, from: live.name, to: keptAs },
-      into: { oid: copy.oid, from: copy.database, to: live.name },
-      comments: [
-        { database: live.name, comment: live.comment },
-        { database: keptAs, comment: formatMark(mark) },
-      ],
-    },
-    context,
-  )
-  await request.save({ ...request.record, phase: 'swapped', endedAt: utc(context.clock.now()), newOid: copy.oid, newName: live.name, oldOid: live.oid, oldName: keptAs })
-  context.emit({ type: 'step-ended', step: 'swap', subject: live.name, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: null, note: `the old one is kept as "${keptAs}"` })
-  return warnings
+  const swapping: RestoreRecord = { ...request.record, phase: 'swapping', newOid: copy.oid, newName: copy.database, oldOid: live.oid, oldName: keptAs }
+  let warnings: readonly string[]
+  try {
+    warnings = await carryProperties(admin.session, live, copy)
+    context.emit({ type: 'step-begun', step: 'swap', subject: live.name, expectedBytes: null })
+    const begunMs = context.clock.monotonicMs()
+    await request.save(swapping)
+    await using terminator = await connections.fresh()
+    const mark = { kind: 'old' as const, run: request.record.run, backup: null, at: utc(context.clock.now()), expires: null }
+    await swapDatabases(
+      admin.session,
+      terminator,
+      {
+        away: { oid: live.oid, from: live.name, to: keptAs },
+        into: { oid: copy.oid, from: copy.database, to: live.name },
+        comments: [
+          { database: live.name, comment: live.comment },
+          { database: keptAs, comment: formatMark(mark) },
+        ],
+      },
+      context,
+    )
+    context.emit({ type: 'step-ended', step: 'swap', subject: live.name, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: null, note: `the old one is kept as "${keptAs}"` })
+  } catch (error) {
+    await afterFailedSwap(request, swapping, connections, context)
+    throw error
+  }
+  const unrecorded = await saveAfterwards(request.save, { ...swapping, phase: 'swapped', endedAt: utc(context.clock.now()), newName: live.name }, context)
+  return { warnings: [...warnings, ...unrecorded], recorded: unrecorded.length === 0 }
+}
+
+/** Writes the record of something that is done and stays done: when that fails it is said, and nothing is undone for it. Returns the warning. */
+export async function saveAfterwards(save: ReplaceRequest['save'], record: RestoreRecord, context: Context): Promise<readonly string[]> {
+  try {
+    await save(record)
+    return []
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    const message = `the restore is done, but the record of it could not be written: ${error.message}`
+    context.emit({ type: 'warning', code: 'record-failed', message })
+    return [message]
+  }
+}
+
+/** Drops the copy and notes the failure, unless the catalogue says that the swap happened after all (the answer to its COMMIT was lost). */
+async function afterFailedSwap(request: ReplaceRequest, swapping: RestoreRecord, connections: Connections, context: Context): Promise<void> {
+  try {
+    await using session = await connections.fresh()
+    const state = await swapStateOf(session, swapping)
+    if (state === 'after') {
+      context.emit({ type: 'warning', code: 'swapped-after-all', message: `"${request.live.name}" was replaced although this run failed; to go back: tidemark undo ${request.record.run}` })
+      return
+    }
+    if (state === 'before') await dropOwnedDatabase(session, request.copy.oid, 'the swap failed')
+    await request.save({ ...swapping, phase: 'failed', endedAt: utc(context.clock.now()) })
+  } catch (error) {
+    if (!isFailure(error)) throw error
+    context.emit({ type: 'warning', code: 'clean-up-failed', message: `after the failed swap, tidying up failed too: ${error.message}` })
+  }
 }
 
 /** Owner, privileges, settings, connection limit and template flag of the live database, as they are now, for the one that takes its place. */

@@ -4,14 +4,15 @@ import { Failure } from '../kernel/failure.ts'
 import { derivedName } from '../postgres/identifiers.ts'
 import type { Session } from '../postgres/session.ts'
 import { dropOwnedDatabase, findDatabaseByOid, formatMark } from './owned-database.ts'
-import { swapStateOf } from './replace-database.ts'
+import { saveAfterwards, swapStateOf } from './replace-database.ts'
 import type { RestoreRecord } from './run-record.ts'
 import { swapDatabases, swapObstacles } from './swap.ts'
 
 /** What `undo` would do: swap back, or drop what a restore created. Names what it sets aside. */
 export interface UndoPlan {
   readonly run: string
-  readonly kind: 'swap-back' | 'drop-created' | 'nothing'
+  /** `finish-record`: it was undone already, and only the record does not say so. */
+  readonly kind: 'swap-back' | 'drop-created' | 'finish-record' | 'nothing'
   readonly database: string
   /** Where the database that is live now is kept after swapping back. */
   readonly setAside: string | null
@@ -24,6 +25,7 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
   const base = { run: record.run, database: record.database, setAside: null, refusals: [] as readonly string[] }
   if (record.oldOid !== null && record.newOid !== null) {
     const state = await swapStateOf(session, record)
+    if (state === 'before' && record.phase === 'undoing') return { ...base, kind: 'finish-record', lines: [`"${record.database}" was put back already; the record of run ${record.run} is brought up to date`] }
     if (state === 'before') return { ...base, kind: 'nothing', lines: [`the swap of run ${record.run} never happened: "${record.database}" is the original`] }
     const old = await findDatabaseByOid(session, record.oldOid)
     if (state === 'neither' || old === undefined) {
@@ -39,25 +41,33 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
       refusals: await swapObstacles(session, record.database),
     }
   }
+  if (record.phase === 'dropping' || record.phase === 'dropped') {
+    const safety = record.safetyBackup === null ? 'it had no safety backup' : `bring its safety backup back: tidemark restore ${record.safetyBackup} --replace`
+    return { ...base, kind: 'nothing', lines: [], refusals: [`run ${record.run} dropped the database that it replaced, so there is nothing to swap back`, safety] }
+  }
   const created = record.newOid === null ? undefined : await findDatabaseByOid(session, record.newOid)
   if (created === undefined) return { ...base, kind: 'nothing', lines: [`what run ${record.run} created is gone already`] }
   if (created.mark === undefined) return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" does not carry the mark of a restored copy any more, so it is not dropped`] }
   return { ...base, kind: 'drop-created', database: created.name, lines: [`drop "${created.name}", which run ${record.run} created`] }
 }
 
-/** Carries the plan out and records it. */
+/** Carries the plan out and records it. Returns warnings: what is done stays done although its record could not be written. */
 export async function executeUndo(
   session: Session,
   terminator: Session,
   work: { plan: UndoPlan; record: RestoreRecord; save: (record: RestoreRecord) => Promise<void> },
   context: Context,
-): Promise<void> {
+): Promise<readonly string[]> {
   const { plan, record, save } = work
   if (plan.refusals.length > 0) throw new Failure('target-unsafe', `run ${plan.run} cannot be undone: ${plan.refusals.join('; ')}`)
   if (plan.kind === 'nothing') throw new Failure('already-done', plan.lines.join('; '))
   if (plan.kind === 'drop-created') {
     if (record.newOid !== null) await dropOwnedDatabase(session, record.newOid, 'undo')
-    return save({ ...record, phase: 'undone', endedAt: utc(context.clock.now()) })
+    return saveAfterwards(save, { ...record, phase: 'undone', endedAt: utc(context.clock.now()) }, context)
+  }
+  if (plan.kind === 'finish-record') {
+    await save({ ...record, phase: 'undone', endedAt: utc(context.clock.now()) })
+    return []
   }
   if (record.oldOid === null || record.newOid === null || record.oldName === null || plan.setAside === null) throw new Error('a swap without its OIDs')
   const old = await findDatabaseByOid(session, record.oldOid)
@@ -78,5 +88,5 @@ export async function executeUndo(
     },
     context,
   )
-  await save({ ...record, phase: 'undone', endedAt: utc(context.clock.now()) })
+  return saveAfterwards(save, { ...record, phase: 'undone', endedAt: utc(context.clock.now()) }, context)
 }

@@ -31,7 +31,7 @@ async function dump(program: string, args: readonly string[]): Promise<Buffer> {
   const environment = { PGHOST: host ?? '', PGPORT: String(port), PGUSER: user, PGPASSWORD: password?.reveal() ?? '', PGDATABASE: scratch.name }
   const end = await runProgram(join(pgBin, program), [...args, `--file=${file}`], { environment })
   if (end.exitCode !== 0) throw new Error(end.stderr)
-  return readFile(file)
+  return await readFile(file)
 }
 
 /** The plain dump with another name in one row, so that it is another file. */

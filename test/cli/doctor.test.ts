@@ -91,6 +91,17 @@ describe('doctor', () => {
     }
   })
 
+  it('never proposes to make the application’s own role read-only, and changes the role of a backup that exists', async () => {
+    await using room = await cliRoom()
+    const script = async (url: string) => (await room.run(['doctor', '--sql'], { DATABASE_URL: url })).stdout
+    expect(await script(urlOf(scratch.target))).toMatch(/^CREATE ROLE tidemark LOGIN/m)
+    expect(await script(readerUrl())).toMatch(new RegExp(`^ALTER ROLE ${role} LOGIN`, 'm'))
+    await using session = await scratch.session()
+    await session.query(`GRANT INSERT ON open TO ${role}`)
+    expect(await script(readerUrl())).toMatch(/^CREATE ROLE tidemark LOGIN/m)
+    await session.query(`REVOKE INSERT ON open FROM ${role}`)
+  })
+
   it('refuses a repository inside a data directory or a tablespace', async () => {
     await using room = await cliRoom()
     const data = join(room.directory, 'pgdata')

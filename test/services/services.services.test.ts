@@ -42,10 +42,28 @@ describeWith('docker', 'the Docker engine', (docker) => {
 
   it('runs PostgreSQL in a container that answers on a port and to docker exec', async () => {
     const port = await freePort()
-    const { stdout } = await command('run', '-d', '--network', 'host', '-e', 'POSTGRES_PASSWORD=tide', '-e', 'POSTGRES_USER=nexo_user', '-e', 'POSTGRES_DB=nexo', docker.image, '-p', String(port))
+    const { stdout } = await command(
+      'run',
+      '-d',
+      '--network',
+      'host',
+      '-e',
+      'POSTGRES_PASSWORD=tide',
+      '-e',
+      'POSTGRES_USER=nexo_user',
+      '-e',
+      'POSTGRES_DB=nexo',
+      docker.image,
+      '-p',
+      String(port),
+    )
     const container = stdout.trim()
     try {
-      await expect.poll(() => command('exec', container, 'pg_isready', '-h', '127.0.0.1', '-p', String(port)).then(({ stdout: text }) => text.trim(), String), { timeout: 60_000 }).toContain('accepting')
+      await expect
+        .poll(() => command('exec', container, 'pg_isready', '-h', '127.0.0.1', '-p', String(port)).then(({ stdout: text }) => text.trim(), String), {
+          timeout: 60_000,
+        })
+        .toContain('accepting')
       const dump = await command('exec', container, 'pg_dump', '-p', String(port), '-U', 'nexo_user', 'nexo')
       expect(dump.stdout).toContain('PostgreSQL database dump complete')
       await expect(command('exec', container, 'pg_dump', '-p', String(port), '-U', 'nexo_user', 'absent')).rejects.toMatchObject({ code: 1 })

@@ -46,7 +46,12 @@ export function findService<Name extends ServiceName>(name: Name): Services[Name
 }
 
 function findCeph(): CephGateway | null {
-  const { TIDEMARK_TEST_S3_ENDPOINT: endpoint, TIDEMARK_TEST_S3_BUCKET: bucket, TIDEMARK_TEST_S3_ACCESS_KEY: accessKeyId, TIDEMARK_TEST_S3_SECRET_KEY: secretAccessKey } = process.env
+  const {
+    TIDEMARK_TEST_S3_ENDPOINT: endpoint,
+    TIDEMARK_TEST_S3_BUCKET: bucket,
+    TIDEMARK_TEST_S3_ACCESS_KEY: accessKeyId,
+    TIDEMARK_TEST_S3_SECRET_KEY: secretAccessKey,
+  } = process.env
   if (endpoint === undefined || bucket === undefined || accessKeyId === undefined || secretAccessKey === undefined) return null
   return { endpoint, bucket, accessKeyId, secretAccessKey }
 }

@@ -8,9 +8,9 @@ import { isFailure, messageOf, systemCodeOf } from '../../kernel/failure.ts'
 import { findEnclosingServer, insideServer } from '../../postgres/data-directory.ts'
 import { listClusters, readClusterLog } from '../../repository/commit-log.ts'
 import { openRepository } from '../../repository/repository.ts'
-import { openStorage } from '../../storage/open.ts'
 import { probeConditionalCreate } from '../../storage/probe.ts'
 import type { Storage } from '../../storage/storage.ts'
+import { openStorageOf, type Workspace } from '../workspace.ts'
 import type { ServerSeen } from './check-server.ts'
 import type { Report } from './finding.ts'
 
@@ -20,10 +20,11 @@ const leastFreeBytes = 64 * 1024 * 1024
 const clockToleranceSeconds = 300
 
 /** Everything about a repository that would make a backup fail or be lost. Writes nothing but a few scratch objects, and those only where a repository or bucket is. */
-export async function checkRepository(settings: RepositorySettings, servers: readonly ServerSeen[], report: Report, context: Context): Promise<void> {
+export async function checkRepository(settings: RepositorySettings, servers: readonly ServerSeen[], report: Report, workspace: Workspace): Promise<void> {
+  const { context } = workspace
   if (settings.storage.kind === 'posix' && !(await checkPlace(settings.storage.path, servers, report))) return
   try {
-    await using storage = await openStorage(settings.storage, context, { bandwidth: settings.bandwidth })
+    await using storage = await openStorageOf(workspace, settings)
     const isThere = await checkReading(settings.name, storage, report, context)
     if (!isThere && storage.kind === 'posix') return await checkNewPlace(storage.location, report)
     await checkWriting(storage, report, context)

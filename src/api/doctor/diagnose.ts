@@ -36,7 +36,7 @@ export async function diagnose(workspace: Workspace, options: DiagnoseOptions = 
   for (const name of names) {
     const settings = workspace.settings.repositories[name]
     if (settings === undefined) throw new Failure('usage-invalid', `no repository is called "${name}"`, { hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`] })
-    await checkRepository(settings, servers, report.about(name), workspace.context)
+    await checkRepository(settings, servers, report.about(name), workspace)
   }
   await checkWorkDirectory(workspace, servers, report)
   return { ok: !report.findings.some((finding) => finding.severity === 'fail'), findings: report.findings }

@@ -91,8 +91,9 @@ async function tryOut(machine: Machine, answers: InitAnswers, options: { dryRun:
     await writeFile(trial, render(answers, reachable, repositories), { mode: 0o600, flag: 'wx' })
     const workspace: Workspace = { settings: await load(machine, trial, answers.envFile), machine, context }
     const found = await diagnose(workspace)
+    const finalPath = (text: string) => text.replaceAll(trial, answers.output)
     // That a repository does not exist yet is why somebody runs `init`.
-    const findings = found.findings.filter((finding) => !(finding.check === 'repository' && finding.severity === 'warn') && finding.check !== 'ignored-variable')
+    const findings = found.findings.filter((finding) => !(finding.check === 'repository' && finding.severity === 'warn') && finding.check !== 'ignored-variable').map((finding) => ({ ...finding, what: finalPath(finding.what) }))
     if (options.dryRun || findings.some((finding) => finding.severity === 'fail' && essential.has(finding.check))) return findings
     return [...findings, ...(await tryStorages(workspace))]
   } finally {

@@ -53,7 +53,7 @@ async function examine(runtime: Runtime, flags: DoctorFlags, name: string | unde
   const { diagnose } = await import('../../api/doctor/diagnose.ts')
   const { renderFindings, renderVerdict } = await import('../render/findings.ts')
   const workspace = await runtime.workspace()
-  const options = { ...(name === undefined ? {} : { cluster: name }), ...(flags.repo === undefined ? {} : { repositories: flags.repo }) }
+  const options = name === undefined ? {} : { cluster: name }
   let diagnosis = await diagnose(workspace, options)
   let applied: readonly { cluster: string; database: string; sql: string }[] = []
   renderFindings(output, diagnosis.findings)

@@ -14,7 +14,7 @@ function initRepository(): Command {
     await runAction(flags, async (runtime) => {
       const { initRepositories } = await import('../../api/init-repositories.ts')
       const { renderRepositories } = await import('../render/repositories.ts')
-      const repositories = await initRepositories(await runtime.workspace(), chosen(flags))
+      const repositories = await initRepositories(await runtime.workspace())
       runtime.output.document({ repositories })
       renderRepositories(runtime.output, repositories)
     })
@@ -31,7 +31,6 @@ function testRepository(): Command {
       const { testRepositories } = await import('../../api/test-repositories.ts')
       const { renderCase, renderStorageTest } = await import('../render/repositories.ts')
       const tests = await testRepositories(await runtime.workspace(), {
-        ...chosen(flags),
         slow: flags.slow === true,
         onStorage: (name, location) => runtime.output.line(`${runtime.output.paint('bold', name)}  ${location}`),
         onCase: (result) => renderCase(runtime.output, result),
@@ -72,9 +71,11 @@ Examples:
     await runAction(flags, async (runtime) => {
       const { adoptFiles } = await import('../../api/adopt-files.ts')
       const { adoptionQuestion, renderAdoption } = await import('../render/adoption.ts')
-      const outcome = await adoptFiles(await runtime.workspace(), {
+      const workspace = await runtime.workspace()
+      const outcome = await adoptFiles(workspace, {
         directory,
-        ...chosen(flags),
+        // With --repo the settings hold only what was chosen.
+        ...(flags.repo === undefined ? {} : { repositories: Object.keys(workspace.settings.repositories) }),
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
         again: flags.again === true,
         dryRun: flags.dryRun === true,
@@ -85,8 +86,4 @@ Examples:
       if (outcome.repositories.some(({ files }) => files.some((file) => file.verdict === 'refused'))) runtime.exitCode = 3
     })
   })
-}
-
-function chosen(flags: GlobalFlags): { repositories?: readonly string[] } {
-  return flags.repo === undefined ? {} : { repositories: flags.repo }
 }

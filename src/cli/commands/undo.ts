@@ -21,6 +21,7 @@ export function undoCommand(): Command {
         approve: async (plan) => runtime.confirm(`${plan.lines.join('\n')}\nGo on?`, { yes: flags.yes }),
       })
       output.document(outcome)
+      if (outcome.warnings.length > 0) runtime.exitCode = 3
       for (const line of outcome.plan.lines) output.line(printable(line))
       output.line(outcome.done ? `${output.paint('green', '✓')} undone` : 'Nothing was changed.')
     })

@@ -1,0 +1,61 @@
+import { plainType, readSource } from './declarations.ts'
+import { code, generated, table } from './markdown.ts'
+
+const file = 'src/kernel/event.ts'
+
+/** docs/reference/events.md: the union of kernel/event.ts. */
+export function eventsPage(): string {
+  const source = readSource(file)
+  return [
+    generated,
+    '',
+    '# Events',
+    '',
+    'What Tidemark tells while it works: one JSON object per line on standard error with `--progress=json`, or the argument of `onEvent` in Node.',
+    'The result itself is on standard output. New kinds and new keys may be added; what is here keeps its meaning.',
+    '',
+    ...table(['type', 'keys', 'meaning'], eventsOf(source).map(({ type, keys, about }) => [code(type), keys.map(code).join('<br>'), about])),
+    '',
+    '`verb` is one of ' + wordsOf(source, 'Verb').map(code).join(', ') + '.',
+    '',
+    '`step` is one of ' + wordsOf(source, 'Step').map(code).join(', ') + '.',
+    '',
+    'Sizes are bytes, durations seconds (`waitMs`: milliseconds). Secrets never occur in events.',
+    '',
+  ].join('\n')
+}
+
+function eventsOf(source: string): { type: string; keys: string[]; about: string }[] {
+  const union = source.slice(source.indexOf('export type Event ='), source.indexOf('export type Verb ='))
+  const events: { type: string; keys: string[]; about: string }[] = []
+  let about = ''
+  for (const line of union.split('\n').slice(1).map((each) => each.trim())) {
+    if (line === '') continue
+    const comment = /^\/\*\*\s*(.*?)\s*\*\/$/.exec(line)
+    const member = /^\| \{ type: '([\w-]+)'; (.*) \}$/.exec(line)
+    if (comment !== null) about = comment[1] ?? ''
+    else if (member !== null) {
+      events.push({ type: member[1] ?? '', keys: plainType(member[2] ?? '').split('; '), about: about === '' ? ownMeaning(member[1] ?? '') : about })
+      about = ''
+    } else throw new Error(`${file}: a line of Event is not understood: ${line}`)
+  }
+  return events
+}
+
+/** Of those that explain themselves in the code. */
+function ownMeaning(type: string): string {
+  const meanings: Readonly<Record<string, string>> = {
+    'run-begun': 'A run began.',
+    'run-ended': 'A run ended, in whatever way.',
+    'step-ended': 'The step is done. `note` says what came of it, for people.',
+    retry: 'Something failed that is worth another try, which comes after `waitMs`.',
+  }
+  const meaning = meanings[type]
+  if (meaning === undefined) throw new Error(`event ${type} has no meaning in ${file} nor in scripts/reference/events.ts`)
+  return meaning
+}
+
+function wordsOf(source: string, name: 'Verb' | 'Step'): string[] {
+  const text = source.slice(source.indexOf(`export type ${name} =`))
+  return [...text.slice(0, text.indexOf('\n\n')).matchAll(/'([\w-]+)'/g)].map((match) => match[1] ?? '')
+}

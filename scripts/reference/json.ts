@@ -1,0 +1,93 @@
+import { z } from 'zod'
+import { proofSchema } from '../../src/drill/proof.ts'
+import { backupFactsSchema } from '../../src/repository/backup.ts'
+import { interfaceMembers } from './declarations.ts'
+import { code, generated, table } from './markdown.ts'
+import { meanings } from './meanings.ts'
+
+/** docs/reference/json.md. Throws for a key without a meaning and for a meaning without a key, so that neither is forgotten. */
+export function jsonPage(): string {
+  const used = new Set<string>()
+  const explained = (of: string, name: string, type: string, about = ''): string[] => {
+    const meaning = meanings[`${of}.${name}`] ?? about
+    used.add(`${of}.${name}`)
+    if (meaning === '') throw new Error(`${of}.${name} has no meaning: add it to scripts/reference/meanings.ts`)
+    return [code(name), code(type), meaning]
+  }
+  const ofSchema = (of: string, schema: z.ZodType) => {
+    const node = z.toJSONSchema(schema, { io: 'output' }) as SchemaNode
+    return Object.entries(node.properties ?? {}).map(([name, inner]) => explained(of, name, typeText(inner)))
+  }
+  const ofInterface = (of: string, file: string) => interfaceMembers(file, of).map(({ name, type, about }) => explained(of, name, type, about))
+  const section = (title: string, about: string, rows: readonly (readonly string[])[]) => ['', `## ${title}`, '', about, '', ...table(['key', 'type', 'meaning'], rows)]
+
+  const page = [
+    generated,
+    '',
+    '# JSON',
+    '',
+    'With `--json` every command prints one JSON document on standard output, on failure too. Rules that hold everywhere:',
+    '',
+    '- Times are RFC 3339 in UTC with `Z`; sizes are bytes; durations are seconds; names carry the unit.',
+    '- Absent is `null`; keys are never left out. New keys may be added, so read what you know.',
+    '- A failure is `{ "error": { "code", "message", "hints", "exitCode" } }`, added to what was reached. Codes: [failures.md](failures.md).',
+    '- Passwords never occur; in connection URLs they are `***`.',
+    '',
+    ...table(['command', 'document'], documents.map(([command, document]) => [code(command), code(document)])),
+    ...section('Backup', 'The facts of a backup never change; the second part is what is known of it now.', [...ofSchema('Backup', backupFactsSchema), ...ofInterface('Backup', 'src/repository/backup.ts')]),
+    ...section('VerifiedBackup', 'What `verify` found.', ofInterface('VerifiedBackup', 'src/verify/verify-backup.ts')),
+    ...section('RestorePlan', 'What a restore does or would do. `refusals` that are not empty end with exit code 15, and nothing is done.', ofInterface('RestorePlan', 'src/restore/plan-restore.ts')),
+    ...section('RestoreResult', 'What a restore did.', ofInterface('RestoreResult', 'src/api/restore-options.ts')),
+    ...section('UndoPlan', 'What `undo` does or would do.', ofInterface('UndoPlan', 'src/restore/undo-restore.ts')),
+    ...section('DeletePlan', 'What `delete` does or would do, for each repository.', ofInterface('DeletePlan', 'src/repository/delete-backup.ts')),
+    ...section('Proof', 'The evidence of one drill, as it is kept in the repository.', ofSchema('Proof', proofSchema)),
+    ...section('Finding', 'One thing that `doctor` looked at.', ofInterface('Finding', 'src/api/doctor/finding.ts')),
+    ...section('AdoptionVerdict', 'What `repo adopt` makes of one file.', ofInterface('AdoptionVerdict', 'src/repository/adopt/plan-adoption.ts')),
+    ...section('StorageTest', 'What `repo test` found of one storage.', ofInterface('StorageTest', 'src/api/test-repositories.ts')),
+    ...section('InitializedRepository', 'A repository after `repo init`.', ofInterface('InitializedRepository', 'src/api/init-repositories.ts')),
+    '',
+  ]
+  const unused = Object.keys(meanings).filter((key) => !used.has(key))
+  if (unused.length > 0) throw new Error(`scripts/reference/meanings.ts explains what is not there: ${unused.join(', ')}`)
+  return page.join('\n')
+}
+
+const documents: readonly (readonly [string, string])[] = [
+  ['backup', 'Backup and "warnings"; of several databases { "backups": [Backup], "warnings": [] }'],
+  ['backup --dry-run', '{ "plan": { "cluster", "databases", "repositories", "lines" } }'],
+  ['list', '{ "backups": [Backup], "windows": [] }'],
+  ['show, latest, pin, unpin', 'Backup'],
+  ['verify', '{ "backups": [VerifiedBackup] }'],
+  ['restore', '{ "plan": RestorePlan, "result": RestoreResult or null }'],
+  ['undo', '{ "plan": UndoPlan, "done": boolean }'],
+  ['delete', '{ "plans": [{ "repository", "plan": DeletePlan }], "deleted": boolean }'],
+  ['drill', '{ "proof": Proof }'],
+  ['doctor', '{ "ok": boolean, "findings": [Finding] }'],
+  ['repo init', '{ "repositories": [InitializedRepository] }'],
+  ['repo test', '{ "storages": [StorageTest] }'],
+  ['repo adopt', '{ "directory", "cluster", "repositories": [{ "repository", "inPlace", "files": [AdoptionVerdict] }], "adopted": [Backup], "warnings": [], "dryRun" }'],
+  ['config show', '{ "configFile", "envFile", "settings": [{ "path", "value", "origin" }], "ignored": [{ "variable", "reason" }] }'],
+  ['config check', '{ "valid": boolean, "findings": [{ "severity", "message" }] }'],
+]
+
+interface SchemaNode {
+  readonly type?: string | readonly string[]
+  readonly enum?: readonly string[]
+  readonly const?: unknown
+  readonly anyOf?: readonly SchemaNode[]
+  readonly items?: SchemaNode
+  readonly properties?: Readonly<Record<string, SchemaNode>>
+  readonly additionalProperties?: SchemaNode | boolean
+}
+
+/** A JSON Schema as people write types. */
+function typeText(node: SchemaNode): string {
+  if (node.const !== undefined) return JSON.stringify(node.const)
+  if (node.enum !== undefined) return node.enum.map((value) => `'${value}'`).join(' | ')
+  if (node.anyOf !== undefined) return node.anyOf.map(typeText).join(' | ')
+  if (node.type === 'array') return node.items === undefined ? '[]' : `[${typeText(node.items)}]`
+  if (node.properties !== undefined) return `{ ${Object.entries(node.properties).map(([name, inner]) => `${name}: ${typeText(inner)}`).join('; ')} }`
+  if (typeof node.additionalProperties === 'object') return `{ [name]: ${typeText(node.additionalProperties)} }`
+  const types = typeof node.type === 'string' ? [node.type] : (node.type ?? ['any'])
+  return types.map((type) => (type === 'integer' ? 'number' : type)).join(' | ')
+}
