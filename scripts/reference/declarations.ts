@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** One member of an interface as it stands in the source. */
@@ -39,4 +39,10 @@ export function interfaceMembers(file: string, name: string): readonly Member[] 
 /** `readonly` says nothing to readers of JSON. */
 export function plainType(type: string): string {
   return type.replaceAll('readonly ', '')
+}
+
+/** Whether any program emits this kind of event; one that is only declared is not promised to anybody. */
+export function isEmitted(type: string): boolean {
+  const files = globSync('src/**/*.ts', { cwd: root }).filter((file) => !file.endsWith('.test.ts') && !file.startsWith(join('src', 'cli', 'render')))
+  return files.some((file) => new RegExp(`emit(?:\\?\\.)?\\(\\{\\s*type: '${type}'`).test(readSource(file)))
 }

@@ -1,4 +1,4 @@
-import { plainType, readSource } from './declarations.ts'
+import { isEmitted, plainType, readSource } from './declarations.ts'
 import { code, generated, table } from './markdown.ts'
 
 const file = 'src/kernel/event.ts'
@@ -14,9 +14,7 @@ export function eventsPage(): string {
     'What Tidemark tells while it works: one JSON object per line on standard error with `--progress=json`, or the argument of `onEvent` in Node.',
     'The result itself is on standard output. New kinds and new keys may be added; what is here keeps its meaning.',
     '',
-    ...table(['type', 'keys', 'meaning'], eventsOf(source).map(({ type, keys, about }) => [code(type), keys.map(code).join('<br>'), about])),
-    '',
-    '`verb` is one of ' + wordsOf(source, 'Verb').map(code).join(', ') + '.',
+    ...table(['type', 'keys', 'meaning'], eventsOf(source).filter(({ type }) => isEmitted(type)).map(({ type, keys, about }) => [code(type), keys.map(code).join('<br>'), about])),
     '',
     '`step` is one of ' + wordsOf(source, 'Step').map(code).join(', ') + '.',
     '',
@@ -55,7 +53,7 @@ function ownMeaning(type: string): string {
   return meaning
 }
 
-function wordsOf(source: string, name: 'Verb' | 'Step'): string[] {
+function wordsOf(source: string, name: 'Step'): string[] {
   const text = source.slice(source.indexOf(`export type ${name} =`))
   return [...text.slice(0, text.indexOf('\n\n')).matchAll(/'([\w-]+)'/g)].map((match) => match[1] ?? '')
 }

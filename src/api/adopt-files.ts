@@ -44,7 +44,12 @@ export async function adoptFiles(workspace: Workspace, options: AdoptOptions): P
   const cluster = pickCluster(workspace, options.cluster)
   const names = options.repositories ?? [await fittingRepository(workspace, cluster.repositories, directory)]
   await using stack = new AsyncDisposableStack()
-  const request: AdoptionRequest = { cluster: cluster.name, database: cluster.dump.databases[0] ?? cluster.target.database, timeZone: cluster.timeZone, again: options.again === true }
+  const request: AdoptionRequest = {
+    cluster: cluster.name,
+    database: cluster.dump.databases[0] ?? cluster.target.database,
+    timeZone: cluster.timeZone,
+    again: options.again === true,
+  }
 
   const planned: { repository: Repository; source: AdoptionSource; plan: AdoptionPlan }[] = []
   for (const name of names) {
@@ -64,11 +69,15 @@ export async function adoptFiles(workspace: Workspace, options: AdoptOptions): P
   for (const { repository: seen, source, plan } of planned) {
     const repository = await openOrCreateRepository(seen.name, seen.storage, seen.layout, context)
     const done = await adoptDumps(repository, plan.dumps, { ...request, run, source, whereabouts: machine.whereabouts }, context)
-    for (const backup of done.adopted) adopted.set(backup.id, { ...backup, repositories: [...(adopted.get(backup.id)?.repositories ?? []), ...backup.repositories] })
+    for (const backup of done.adopted)
+      adopted.set(backup.id, { ...backup, repositories: [...(adopted.get(backup.id)?.repositories ?? []), ...backup.repositories] })
     for (const { file, reason } of done.changed) changed.set(`${repository.name}\n${file}`, reason)
     warnings.push(...done.warnings)
   }
-  const settled = summaries.map((summary) => ({ ...summary, files: summary.files.map((file) => refusedIf(file, changed.get(`${summary.repository}\n${file.file}`))) }))
+  const settled = summaries.map((summary) => ({
+    ...summary,
+    files: summary.files.map((file) => refusedIf(file, changed.get(`${summary.repository}\n${file.file}`))),
+  }))
   return { ...outcome, repositories: settled, adopted: [...adopted.values()], warnings }
 }
 
@@ -76,7 +85,9 @@ export async function adoptFiles(workspace: Workspace, options: AdoptOptions): P
 async function openToLook(workspace: Workspace, name: string, stack: AsyncDisposableStack): Promise<Repository> {
   const settings = workspace.settings.repositories[name]
   if (settings === undefined) {
-    throw new Failure('usage-invalid', `no repository is called "${name}"`, { hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`] })
+    throw new Failure('usage-invalid', `no repository is called "${name}"`, {
+      hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`],
+    })
   }
   const storage = stack.use(await openStorageOf(workspace, settings))
   try {
@@ -99,7 +110,9 @@ async function existingDirectory(cwd: string, given: string, home: string): Prom
     if (systemCodeOf(error) === undefined) throw error
     throw new Failure('usage-invalid', `cannot adopt from ${path}: ${messageOf(error)}`, { cause: error, hints: [`ls -ld ${path}`] })
   }
-  throw new Failure('usage-invalid', `cannot adopt from ${path}: it is not a directory`, { hints: ['name the directory in which the dumps lie; one file is checked by: tidemark verify FILE'] })
+  throw new Failure('usage-invalid', `cannot adopt from ${path}: it is not a directory`, {
+    hints: ['name the directory in which the dumps lie; one file is checked by: tidemark verify FILE'],
+  })
 }
 
 async function fittingRepository(workspace: Workspace, names: readonly string[], directory: string): Promise<string> {

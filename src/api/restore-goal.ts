@@ -19,8 +19,8 @@ export function chooseGoal(origin: { readonly database: string }, options: Resto
   requireUsableName(name, 'database name')
   if (options.replace !== undefined) return { kind: 'replace', name: origin.database, how: options.replace }
   if (options.test === true) return { kind: 'test', name: derivedName(origin.database, '_restore_test') }
-  if (options.dataOnly === true) return { kind: 'into', name, how: options.truncate === true ? 'truncate' : 'append' }
-  if (options.clean === true) return { kind: 'into', name, how: 'clean' }
+  if (options.dataOnly === true) return { kind: 'into', name, how: options.truncate === true ? 'truncate' : 'append', explicit: options.as !== undefined }
+  if (options.clean === true) return { kind: 'into', name, how: 'clean', explicit: options.as !== undefined }
   if (options.as === undefined) return { kind: 'new', name: derivedName(origin.database, `_restore_${stamp}`), explicit: false }
   return options.dropExisting === true ? { kind: 'drop-existing', name } : { kind: 'new', name, explicit: true }
 }

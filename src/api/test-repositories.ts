@@ -96,22 +96,55 @@ export async function tryStorage(workspace: Workspace, settings: RepositorySetti
   if (owner !== null) {
     // Nothing is written into a server's files, not even a scratch object.
     told({ name: 'lies outside of every data directory', ok: false, message: insideServer(storage.location, owner).message, durationSeconds: 0 })
-    return { name: settings.name, location: storage.location, ok: false, cases, conditionalCreate: null, writeBytesPerSecond: null, readBytesPerSecond: null, freeBytes: null }
+    return {
+      name: settings.name,
+      location: storage.location,
+      ok: false,
+      cases,
+      conditionalCreate: null,
+      writeBytesPerSecond: null,
+      readBytesPerSecond: null,
+      freeBytes: null,
+    }
   }
   try {
-    const conditionalCreate = await attempt('creates objects only if they are absent', () => probeConditionalCreate(storage, prefix, { signal: context.signal }))
+    const conditionalCreate = await attempt('creates objects only if they are absent', () =>
+      probeConditionalCreate(storage, prefix, { signal: context.signal }),
+    )
     if (conditionalCreate !== null) {
-      const why = { atomic: null, racy: 'two writers can both win: a repository here would lose backups', unsupported: 'it cannot: a repository here would lose backups' }[conditionalCreate]
+      const why = {
+        atomic: null,
+        racy: 'two writers can both win: a repository here would lose backups',
+        unsupported: 'it cannot: a repository here would lose backups',
+      }[conditionalCreate]
       told({ name: 'creates objects only if they are absent', ok: why === null, message: why, durationSeconds: 0 })
     }
     // A storage that does not even answer would fail each of forty cases after its own time limit.
     if (conditionalCreate !== null && options.cases === 'few') await runFew(storage, prefix, context, told)
     else if (conditionalCreate !== null) {
-      await runConformance(storage, { clock: context.clock, prefix, slow: options.cases === 'all', signal: context.signal, told: (result) => told(caseOf(result)) })
+      await runConformance(storage, {
+        clock: context.clock,
+        prefix,
+        slow: options.cases === 'all',
+        signal: context.signal,
+        told: (result) => told(caseOf(result)),
+      })
     }
-    const speed = conditionalCreate === null || options.cases === 'few' ? null : await attempt('moves data', () => measure(storage, prefix, options.bandwidthBytes ?? 32 * 1024 * 1024, context))
+    const speed =
+      conditionalCreate === null || options.cases === 'few'
+        ? null
+        : await attempt('moves data', () => measure(storage, prefix, options.bandwidthBytes ?? 32 * 1024 * 1024, context))
     const freeBytes = storage.freeBytes === undefined ? null : await attempt('tells its free space', () => storage.freeBytes?.() ?? Promise.resolve(null))
-    return { name: settings.name, location: storage.location, ok: cases.every((each) => each.ok), cases, conditionalCreate, writeBytesPerSecond: speed?.write ?? null, readBytesPerSecond: speed?.read ?? null, freeBytes }
+    return {
+      name: settings.name,
+      location: storage.location,
+      ok: cases.every((each) => each.ok),
+      cases,
+      conditionalCreate,
+      writeBytesPerSecond: speed?.write ?? null,
+      readBytesPerSecond: speed?.read ?? null,
+      freeBytes,
+    }
   } finally {
     await clearUp(storage, prefix, settings, before, context)
   }
@@ -162,7 +195,11 @@ async function clearUp(storage: Storage, prefix: string, settings: RepositorySet
       for (const path of ownFolders(settings.storage.path)) if (!before.includes(path)) await removeIfEmpty(path)
     }
   } catch (error) {
-    context.emit({ type: 'warning', code: 'clean-up-failed', message: `what the test wrote below ${prefix} in ${storage.location} could not be removed: ${messageOf(error)}` })
+    context.emit({
+      type: 'warning',
+      code: 'clean-up-failed',
+      message: `what the test wrote below ${prefix} in ${storage.location} could not be removed: ${messageOf(error)}`,
+    })
   }
 }
 

@@ -17,6 +17,8 @@ export interface Workspace {
   readonly context: Context
   /** Opens a repository's storage; the settings' own, with time limits and retries, unless a test puts another in its place. */
   readonly openStorage?: (repository: RepositorySettings, context: Context) => Promise<Storage>
+  /** Finds the client programs of this machine, for callers that run many verbs and need not look every time. */
+  readonly discoverTools?: Reach['discover']
 }
 
 /** The cluster meant by `name`, or the only one there is. */
@@ -111,5 +113,5 @@ export async function knownClusters(workspace: Workspace, repositories: readonly
 /** Where client programs are looked for and how docker is called, from the settings and the environment. */
 export function reachOf(workspace: Workspace): Reach {
   const { machine, settings } = workspace
-  return { toolPath: machine.env['PATH'] ?? '', toolDirectories: settings.pgBin === null ? [] : [settings.pgBin], docker: { environment: machine.env } }
+  return { toolPath: machine.env['PATH'] ?? '', toolDirectories: settings.pgBin === null ? [] : [settings.pgBin], docker: { environment: machine.env }, ...(workspace.discoverTools === undefined ? {} : { discover: workspace.discoverTools }) }
 }

@@ -14,7 +14,13 @@ export interface Asker {
 export function createAsker(): Asker {
   return {
     // Hidden while typed: it may hold a password.
-    url: async () => answer(await password({ message: 'Database URL, as postgres://user:password@host/database', validate: (value) => (value === undefined || value.trim() === '' ? 'a URL is needed' : undefined) })),
+    url: async () =>
+      answer(
+        await password({
+          message: 'Database URL, as postgres://user:password@host/database',
+          validate: (value) => (value === undefined || value.trim() === '' ? 'a URL is needed' : undefined),
+        }),
+      ),
     name: async (usual) => answer(await text({ message: 'Name of this cluster', initialValue: usual })),
     place: async () => answer(await text({ message: 'Store backups in (a directory, or s3://bucket/prefix)', initialValue: './backups' })),
     profile: async () => {

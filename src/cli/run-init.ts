@@ -26,7 +26,10 @@ export async function runInit(runtime: Runtime, flags: InitFlags): Promise<void>
   const answers = {
     connection,
     cluster: requireClusterName(cluster),
-    repositories: dirname(configFile) === machine.cwd ? repositories : repositories.map((each) => ('path' in each ? { ...each, path: resolve(machine.cwd, each.path) } : each)),
+    repositories:
+      dirname(configFile) === machine.cwd
+        ? repositories
+        : repositories.map((each) => ('path' in each ? { ...each, path: resolve(machine.cwd, each.path) } : each)),
     ...(profile === undefined ? {} : { profile }),
     output: configFile,
     force: flags.force === true,
@@ -38,9 +41,14 @@ export async function runInit(runtime: Runtime, flags: InitFlags): Promise<void>
 
   const done = await carryOutInit(machine, plan, context)
   output.line(`${output.paint('green', '✓')} wrote ${printable(plan.configFile)}`)
-  if (plan.secretFile !== null) output.line(`${output.paint('green', '✓')} wrote ${printable(plan.secretFile)}  (holds the password, mode 0600: keep it out of version control)`)
-  for (const { name, location, created } of done.repositories) output.line(`${output.paint('green', '✓')} repository ${name} ${created ? 'created' : 'found'} at ${printable(location)}`)
-  if (connection.origin?.endsWith('(environment)') === true) output.remark(`${output.paint('yellow', '!')} ${connection.origin.replace(' (environment)', '')} must be set wherever tidemark runs: it was found in this shell's environment, not in .env`)
+  if (plan.secretFile !== null)
+    output.line(`${output.paint('green', '✓')} wrote ${printable(plan.secretFile)}  (holds the password, mode 0600: keep it out of version control)`)
+  for (const { name, location, created } of done.repositories)
+    output.line(`${output.paint('green', '✓')} repository ${name} ${created ? 'created' : 'found'} at ${printable(location)}`)
+  if (connection.origin?.endsWith('(environment)') === true)
+    output.remark(
+      `${output.paint('yellow', '!')} ${connection.origin.replace(' (environment)', '')} must be set wherever tidemark runs: it was found in this shell's environment, not in .env`,
+    )
 
   const backup = await firstBackup(runtime, flags, { asker, plan, take: () => takeBackups(done.workspace, { cluster: plan.answers.cluster }) })
   output.document({ ...documentOf(plan), repositories: done.repositories, backup, dryRun: false })
@@ -67,7 +75,9 @@ async function chooseConnection(runtime: Runtime, flags: InitFlags, asker: Asker
   const url = await asker?.url()
   const asked = url === undefined ? null : await findConnection(machine, { ...wish, url })
   if (asked !== null) return asked
-  throw new Failure('usage-invalid', 'no database is named', { hints: ['tidemark init --url postgres://user@host/database', 'or set DATABASE_URL, in the environment or in .env'] })
+  throw new Failure('usage-invalid', 'no database is named', {
+    hints: ['tidemark init --url postgres://user@host/database', 'or set DATABASE_URL, in the environment or in .env'],
+  })
 }
 
 async function chooseRepositories(flags: InitFlags, connection: FoundConnection, asker: Asker | null): Promise<readonly RepositoryAnswer[]> {
@@ -75,7 +85,8 @@ async function chooseRepositories(flags: InitFlags, connection: FoundConnection,
   if (flags.repoPath !== undefined) given.push({ name: 'local', path: flags.repoPath })
   if (flags.s3 !== undefined) given.push(s3Answer(flags.s3, flags))
   if (given.length > 0) return given
-  if (flags.s3Endpoint !== undefined || flags.s3Region !== undefined) throw new Failure('usage-invalid', '--s3-endpoint and --s3-region belong to --s3', { hints: ['--s3 s3://bucket/prefix'] })
+  if (flags.s3Endpoint !== undefined || flags.s3Region !== undefined)
+    throw new Failure('usage-invalid', '--s3-endpoint and --s3-region belong to --s3', { hints: ['--s3 s3://bucket/prefix'] })
   if (connection.repositories.length > 0) return connection.repositories
   const place = (await asker?.place()) ?? './backups'
   return [place.startsWith('s3://') ? s3Answer(place, flags) : { name: 'local', path: place }]
@@ -87,14 +98,21 @@ function s3Answer(place: string, flags: InitFlags): RepositoryAnswer {
   const { bucket, prefix } = reference
   return {
     name: 's3',
-    s3: { bucket, ...(prefix === '' ? {} : { prefix }), ...(flags.s3Region === undefined ? {} : { region: flags.s3Region }), ...(flags.s3Endpoint === undefined ? {} : { endpoint: flags.s3Endpoint }) },
+    s3: {
+      bucket,
+      ...(prefix === '' ? {} : { prefix }),
+      ...(flags.s3Region === undefined ? {} : { region: flags.s3Region }),
+      ...(flags.s3Endpoint === undefined ? {} : { endpoint: flags.s3Endpoint }),
+    },
   }
 }
 
 /** As the configuration's schema has it; said here, where the name can still be chosen. */
 function requireClusterName(name: string): string {
   if (/^(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/.test(name)) return name
-  throw new Failure('usage-invalid', `a cluster cannot be called "${name}"`, { hints: ['--name: at most 63 letters, digits, _ . -, not beginning with a dash or dot'] })
+  throw new Failure('usage-invalid', `a cluster cannot be called "${name}"`, {
+    hints: ['--name: at most 63 letters, digits, _ . -, not beginning with a dash or dot'],
+  })
 }
 
 function showPlan({ output }: Runtime, plan: InitPlan): void {
@@ -107,7 +125,14 @@ function showPlan({ output }: Runtime, plan: InitPlan): void {
 }
 
 function documentOf(plan: InitPlan): Record<string, unknown> {
-  return { configFile: plan.configFile, secretFile: plan.secretFile, cluster: plan.answers.cluster, usable: plan.usable, ready: plan.ready, findings: plan.findings }
+  return {
+    configFile: plan.configFile,
+    secretFile: plan.secretFile,
+    cluster: plan.answers.cluster,
+    usable: plan.usable,
+    ready: plan.ready,
+    findings: plan.findings,
+  }
 }
 
 interface FirstBackup {
@@ -124,6 +149,8 @@ async function firstBackup({ output }: Runtime, flags: InitFlags, { asker, plan,
   const result = await take()
   const backup = result.kind === 'done' ? result.backups[0] : undefined
   if (backup === undefined) throw new Failure('bug', 'the first backup ended without a backup')
-  output.line(`${output.paint('green', '✓')} backup ${backup.id}  ${backup.state.toUpperCase()}  ${formatBytes(backup.storedBytes)}   not yet proven: tidemark drill`)
+  output.line(
+    `${output.paint('green', '✓')} backup ${backup.id}  ${backup.state.toUpperCase()}  ${formatBytes(backup.storedBytes)}   not yet proven: tidemark drill`,
+  )
   return backup
 }

@@ -100,5 +100,7 @@ function renderResult(output: Output, outcome: RestoreOutcome, flags: RestoreFla
   if (result.safetyBackup !== null) output.line(`  safety backup: ${result.safetyBackup}`)
   if (result.dropped) return output.line('  the test database was dropped again')
   output.line(`  connect: ${result.connection}`)
-  if (flags.test === true || result.keptAs === null) output.line(`  remove it again: tidemark undo ${result.run}`)
+  const isOurs = ['create', 'replace-own-test', 'drop-and-create'].includes(outcome.plan.action)
+  if (flags.test === true || (result.keptAs === null && isOurs)) output.line(`  remove it again: tidemark undo ${result.run}`)
+  else if (result.keptAs === null && result.safetyBackup !== null) output.line(`  to go back: tidemark restore ${result.safetyBackup} --replace`)
 }

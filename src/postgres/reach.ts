@@ -1,5 +1,5 @@
 import { unusedParameters } from './client-environment.ts'
-import type { ClientTools } from './client-tools.ts'
+import type { ClientTools, ToolSearch } from './client-tools.ts'
 import { discoverClientTools } from './client-tools.ts'
 import type { DockerAccess } from './container.ts'
 import { openSessionByRoute, type RoutedSession } from './route.ts'
@@ -13,6 +13,8 @@ export interface Reach {
   /** Searched before it. */
   readonly toolDirectories: readonly string[]
   readonly docker: DockerAccess
+  /** Instead of looking at every program of the host anew: what was found before, say. */
+  readonly discover?: (search: ToolSearch) => Promise<readonly ClientTools[]>
 }
 
 /** A session, the target as it is really reached, and the client programs that can be used for it. The caller disposes of `session`. */
@@ -25,7 +27,7 @@ export async function reachServer(target: ConnectionTarget, reach: Reach, option
   for (const name of unusedParameters(target)) options.emit?.({ type: 'note', message: `the connection parameter "${name}" is not known to PostgreSQL and has no effect` })
   const routed = await openSessionByRoute(target, { ...options, docker: reach.docker })
   try {
-    const tools = routed.tools ?? (await discoverClientTools({ path: reach.toolPath, extraDirs: reach.toolDirectories, ...(options.signal === undefined ? {} : { signal: options.signal }) }))
+    const tools = routed.tools ?? (await (reach.discover ?? discoverClientTools)({ path: reach.toolPath, extraDirs: reach.toolDirectories, ...(options.signal === undefined ? {} : { signal: options.signal }) }))
     return { ...routed, target: routed.route.target, tools }
   } catch (error) {
     await routed.session[Symbol.asyncDispose]()

@@ -2,7 +2,7 @@ import { connect } from 'node:net'
 import { once } from 'node:events'
 import type { Emit } from '../kernel/event.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
-import { type ClientTool, clientToolNames, type ClientTools, discoverClientTools, groupByVersion, parseToolVersion, type ToolSearch } from './client-tools.ts'
+import { type ClientTool, clientToolNames, type ClientTools, groupByVersion, parseToolVersion } from './client-tools.ts'
 import { type ContainerAccess, type DockerAccess, dockerEnvironment, nameOfContainer, runInContainer } from './container.ts'
 import { containerDatabaseArgument, openContainerSession, psqlRefusal } from './container-session.ts'
 import { openDirectSession } from './direct-session.ts'
@@ -75,18 +75,19 @@ export async function openSessionByRoute(target: ConnectionTarget, options: Sess
     ...(options.emit === undefined ? {} : { emit: options.emit }),
   })
   const tools = route.container === null ? null : await containerTools(route.container, options.signal)
-  return { session: await openRoutedSession(route, sessionOptions), route, tools }
+  try {
+    return { session: await openRoutedSession(route, sessionOptions), route, tools }
+  } catch (error) {
+    // Somebody who asked for a container and reads of an unknown host has to be told why a host was tried.
+    if (route.note === null || !isFailure(error, 'connection-failed')) throw error
+    throw new Failure(error.code, error.message, { hints: [...error.hints, route.note], cause: error, details: error.details })
+  }
 }
 
 const usualDocker: DockerAccess = { environment: { PATH: '/usr/local/bin:/usr/bin:/bin' } }
 
 export function openRoutedSession(route: Route, options: SessionOptions): Promise<Session> {
   return route.session === 'container' && route.container !== null ? openContainerSession(route.target, route.container, options) : openDirectSession(route.target, options)
-}
-
-/** The client programs that can be used for this route: those of the container, or of this host. */
-export async function discoverRoutedTools(route: Route, search: ToolSearch): Promise<readonly ClientTools[]> {
-  return route.container === null ? discoverClientTools(search) : containerTools(route.container, search.signal)
 }
 
 async function containerTools(access: ContainerAccess, signal?: AbortSignal): Promise<readonly ClientTools[]> {

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { Failure } from '../kernel/failure.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
-import type { Session } from '../postgres/session.ts'
+import { openSession, type Session } from '../postgres/session.ts'
 import type { DumpSource } from '../repository/manifest.ts'
 import { terminateSessions } from './swap.ts'
 
@@ -188,7 +188,28 @@ export async function dropOwnedDatabase(session: Session, oid: number, reason: s
       hints: ['if it really is to go, drop it yourself'],
     })
   }
+  await dropSubscriptions(session, database)
   await dropByOid(session, database)
+}
+
+/**
+ * A database with a subscription cannot be dropped. In a copy it is one that pg_restore made without connecting, so it owns no slot; the slot of that
+ * name belongs to the original, which is why the name is taken from it first (DROP SUBSCRIPTION would remove the slot on the publisher).
+ */
+async function dropSubscriptions(session: Session, database: FoundDatabase): Promise<void> {
+  const found = await session.query<{ name: string }>('SELECT subname AS name FROM pg_catalog.pg_subscription WHERE subdbid = $1::oid', [database.oid])
+  if (found.length === 0) return
+  if (session.via !== 'direct') {
+    throw new Failure('query-failed', `cannot drop database "${database.name}": it has the subscription ${found.map(({ name }) => `"${name}"`).join(', ')}`, {
+      hints: found.map(({ name }) => `in that database: ALTER SUBSCRIPTION ${quoteIdentifier(name)} DISABLE; ALTER SUBSCRIPTION ${quoteIdentifier(name)} SET (slot_name = NONE); DROP SUBSCRIPTION ${quoteIdentifier(name)}`),
+    })
+  }
+  await using inside = await openSession(session.target, { applicationName: 'tidemark clean-up', database: database.name })
+  for (const { name } of found) {
+    await inside.query(`ALTER SUBSCRIPTION ${quoteIdentifier(name)} DISABLE`)
+    await inside.query(`ALTER SUBSCRIPTION ${quoteIdentifier(name)} SET (slot_name = NONE)`)
+    await inside.query(`DROP SUBSCRIPTION ${quoteIdentifier(name)}`)
+  }
 }
 
 /** Drops by name after ending sessions, and holds the OID against it first: the name could be somebody else's by now. */

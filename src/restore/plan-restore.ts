@@ -12,8 +12,8 @@ export type RestoreGoal =
   | { readonly kind: 'test'; readonly name: string }
   /** Drop the named database first. */
   | { readonly kind: 'drop-existing'; readonly name: string }
-  /** Into an existing database: its objects dropped first, or rows only. */
-  | { readonly kind: 'into'; readonly name: string; readonly how: 'clean' | 'append' | 'truncate' }
+  /** Into an existing database: its objects dropped first, or rows only. Not `explicit`: the original, which is then backed up first. */
+  | { readonly kind: 'into'; readonly name: string; readonly how: 'clean' | 'append' | 'truncate'; readonly explicit: boolean }
   /** Replace the original: beside, validated, swapped; or dropped first where there is no room for both. */
   | { readonly kind: 'replace'; readonly name: string; readonly how: 'swap' | 'drop' }
 
@@ -63,7 +63,8 @@ export async function planRestore(admin: Session, facts: PlanFacts, inside: (dat
   const refusals: string[] = []
   const warnings: string[] = []
   const isSource = facts.sameServer && goal.name === (facts.source?.database ?? facts.backup?.database)
-  if (goal.kind !== 'replace' && (isSource || facts.protectedDatabases.has(goal.name))) {
+  const isMeant = goal.kind === 'replace' || (goal.kind === 'into' && !goal.explicit)
+  if (!isMeant && (isSource || facts.protectedDatabases.has(goal.name))) {
     refusals.push(`"${goal.name}" is ${isSource ? 'the database this backup was taken from' : 'a configured database'}; only --replace may put something in its place`)
   }
   const action = await chooseAction(goal, existing, refusals, inside)
@@ -87,7 +88,7 @@ export async function planRestore(admin: Session, facts: PlanFacts, inside: (dat
     action,
     existing: existing === undefined ? null : { oid: existing.oid, name: existing.name, sizeBytes: await sizeOf(admin, existing.oid), madeByUs: existing.mark !== undefined },
     keptAs: action === 'swap' ? facts.keptAs : null,
-    safetyBackup: goal.kind === 'replace' && facts.safetyBackup && existing !== undefined,
+    safetyBackup: isMeant && facts.safetyBackup && existing !== undefined,
     steps: describeSteps(facts, action, existing),
     refusals,
     warnings,
@@ -152,7 +153,8 @@ function describeSteps(facts: PlanFacts, action: RestorePlan['action'], existing
   const what = facts.selected.length === 0 ? 'everything' : `tables ${facts.selected.join(', ')}`
   const steps: string[] = []
   if (hooks.before) steps.push('run the "before" command')
-  if (goal.kind === 'replace' && existing !== undefined) steps.push(facts.safetyBackup ? `take and verify a safety backup of "${goal.name}"` : `no safety backup${action === 'swap' ? `; the old database is kept as "${facts.keptAs}"` : ''}`)
+  const isMeant = goal.kind === 'replace' || (goal.kind === 'into' && !goal.explicit)
+  if (isMeant && existing !== undefined) steps.push(facts.safetyBackup ? `take and verify a safety backup of "${goal.name}"` : `no safety backup${action === 'swap' ? `; the old database is kept as "${facts.keptAs}"` : ''}`)
   steps.push('read and verify the whole backup')
   if (action === 'replace-own-test' || action === 'drop-and-create' || action === 'drop-and-restore') steps.push(`drop database "${goal.name}"`)
   if (action === 'swap') steps.push('create a new database beside it')

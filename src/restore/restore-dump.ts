@@ -143,10 +143,16 @@ export function settingStatement(database: string, setting: string): string {
   const cut = assignment.indexOf('=')
   const name = assignment.slice(0, cut)
   const value = assignment.slice(cut + 1)
-  // These take lists: PostgreSQL stores them already quoted, and quoting the whole again would make one element of them.
-  const isList = ['search_path', 'temp_tablespaces', 'session_preload_libraries', 'local_preload_libraries', 'DateStyle'].some((list) => list.toLowerCase() === name.toLowerCase())
+  // Only these are stored as lists of quoted names (GUC_LIST_QUOTE; pg_dump's variable_is_guc_list_quote has the same six): one literal for the whole would make a single name of them.
+  const isList = ['local_preload_libraries', 'search_path', 'session_preload_libraries', 'shared_preload_libraries', 'temp_tablespaces', 'unix_socket_directories'].includes(name.toLowerCase())
   const who = role === null ? `DATABASE ${quoteIdentifier(database)}` : `ROLE ${quoteIdentifier(role)} IN DATABASE ${quoteIdentifier(database)}`
-  return `ALTER ${who} SET ${name.split('.').map(quoteIdentifier).join('.')} TO ${isList && value !== '' ? value : quoteLiteral(value)}`
+  return `ALTER ${who} SET ${name.split('.').map(quoteIdentifier).join('.')} TO ${(isList ? splitNames(value) : [value]).map(quoteLiteral).join(', ')}`
+}
+
+/** The names of a stored list: `"$user", public, "a ""b"""`. An empty list, and one empty name, are both set by ''. */
+function splitNames(list: string): readonly string[] {
+  const names = [...list.matchAll(/"((?:[^"]|"")*)"|([^\s,"]+)/g)].map(([, quoted, bare]) => quoted?.replaceAll('""', '"') ?? bare ?? '')
+  return names.length === 0 ? [''] : names
 }
 
 async function validate(session: Session, staged: StagedDump, request: CopyRequest, selected: readonly string[] | null, connect: (database: string) => Promise<Session>, context: Context): Promise<Validation> {

@@ -1,5 +1,5 @@
 import { createWriteStream } from 'node:fs'
-import { mkdir, rm, statfs } from 'node:fs/promises'
+import { mkdir, open, rm, statfs } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -7,9 +7,10 @@ import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import type { DumpContent } from '../dump/dump-reader.ts'
 import { scannedDump } from '../repository/check-stored.ts'
-import { dumpFileOf, type Manifest } from '../repository/manifest.ts'
-import { outerCompressionOf, readChecked } from '../repository/read-stored.ts'
+import { dumpFileOf, type Manifest, type StoredFile } from '../repository/manifest.ts'
+import { outerCompressionOf, plainBytes, readChecked } from '../repository/read-stored.ts'
 import type { Repository } from '../repository/repository.ts'
+import { withProgress } from '../stream/chunks.ts'
 
 /** A dump on local disk, decompressed, that was read to its end and found whole. Removed when its scope ends, unless it is the original. */
 export interface StagedDump extends AsyncDisposable {
@@ -17,8 +18,11 @@ export interface StagedDump extends AsyncDisposable {
   /** Absolute; a directory for the directory format. */
   readonly path: string
   /** Null for the directory format, whose files were compared byte for byte with what was scanned when they were stored. */
-  readonly content: DumpContent | null
+  readonly content: StagedContent | null
 }
+
+/** What is known of a staged dump without reading it again. */
+export type StagedContent = Pick<DumpContent, 'sizeBytes' | 'tables' | 'dumpVersion' | 'suspicious'>
 
 /**
  * Brings a stored dump to local disk, checking every byte on the way: SHA-256, structure, content. Nothing has been done to any server
@@ -37,13 +41,32 @@ async function stageFile(repository: Repository, manifest: Manifest, stage: stri
   const file = dumpFileOf(manifest)
   if (file === null) throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names no dump file`)
   const format = manifest.backup.format === 'plain' ? 'plain' : 'custom'
-  const source = scannedDump(repository.storage, file, { format, fileName: manifest.backup.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
   const local = repository.storage.localPath?.(file.key)
   const inPlace = local !== undefined && outerCompressionOf(manifest.backup.fileName) === 'none' ? local : null
   if (inPlace === null) await requireSpace(stage, manifest.plainBytes)
   const path = inPlace ?? join(stage, format === 'plain' ? 'dump.sql' : 'dump.custom')
-  const content = await drainInto(source, inPlace === null ? path : null, context.signal)
+  const content = await spool(stagedBytes(repository, manifest, file, context), inPlace === null ? path : null)
   return { format, path, content, [Symbol.asyncDispose]: async () => (inPlace === null ? rm(path, { force: true }) : undefined) }
+}
+
+/**
+ * The bytes pg_dump wrote, with the check that they need. Bytes with the SHA-256 of the manifest are the very bytes whose structure and content were
+ * scanned when they were dumped; only what somebody else wrote (adopted), or what was dumped without a fingerprint, is scanned again.
+ */
+async function* stagedBytes(repository: Repository, manifest: Manifest, file: StoredFile, context: Context): AsyncGenerator<Uint8Array, StagedContent> {
+  const { backup } = manifest
+  if (backup.adopted || manifest.fingerprint === null) {
+    const format = backup.format === 'plain' ? 'plain' : 'custom'
+    return yield* scannedDump(repository.storage, file, { format, fileName: backup.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
+  }
+  const plain = plainBytes(readChecked(repository.storage, file, context.signal), outerCompressionOf(backup.fileName), { signal: context.signal, maxBytes: manifest.plainBytes })
+  let sizeBytes = 0
+  for await (const chunk of withProgress(plain, { clock: context.clock, report: (doneBytes) => context.emit({ type: 'step-progress', step: 'fetch', doneBytes, expectedBytes: manifest.plainBytes }) })) {
+    sizeBytes += chunk.byteLength
+    yield chunk
+  }
+  if (sizeBytes !== manifest.plainBytes) throw new Failure('integrity', `${backup.fileName} decompresses to ${sizeBytes} bytes; pg_dump wrote ${manifest.plainBytes}`, { details: { object: file.key } })
+  return { sizeBytes, tables: backup.tables, dumpVersion: manifest.dumpTool?.replace(/^pg_dump /, '') ?? null, suspicious: [] }
 }
 
 async function stageDirectory(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {
@@ -64,16 +87,15 @@ async function stageDirectory(repository: Repository, manifest: Manifest, stage:
   return { format: 'directory', path: root, content: null, [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }) }
 }
 
-/** Consumes a scanned dump, writing it to `path` unless that is null; returns what the scan found. */
-export async function drainInto(source: AsyncGenerator<Uint8Array, DumpContent>, path: string | null, signal: AbortSignal): Promise<DumpContent> {
-  let content: DumpContent | undefined
-  const passing = async function* () {
-    content = yield* source
+/** Reads to the end, writing to `path` unless that is null, and returns what the source found. */
+async function spool(source: AsyncGenerator<Uint8Array, StagedContent>, path: string | null): Promise<StagedContent> {
+  await using output = path === null ? null : await open(path, 'wx', 0o600)
+  for (;;) {
+    const step = await source.next()
+    if (step.done === true) return step.value
+    // Unlike write(), which may take only a part of it, on a disk that is getting full.
+    if (output !== null) await output.writeFile(step.value)
   }
-  if (path === null) for await (const chunk of passing()) void chunk
-  else await pipeline(Readable.from(passing(), { objectMode: false }), createWriteStream(path, { flags: 'wx', mode: 0o600, highWaterMark: 1024 * 1024 }), { signal })
-  if (content === undefined) throw new Error('a scanned dump ended without its content')
-  return content
 }
 
 /** Refuses (space-low) when the directory's file system has less than `bytes` and a little more. */

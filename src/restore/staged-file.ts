@@ -40,7 +40,8 @@ async function stageFile(file: string, stage: string, context: Context): Promise
     fileName: basename(file),
     signal: context.signal,
     onPlain: async (chunk) => {
-      await output.write(chunk)
+      // Unlike write(), which may take only a part of it, on a disk that is getting full.
+      await output.writeFile(chunk)
     },
   })
   const format = content.kind === 'plain' ? 'plain' : 'custom'

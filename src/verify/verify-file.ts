@@ -1,32 +1,82 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { realpath, stat } from 'node:fs/promises'
-import { basename, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import type { Context } from '../kernel/context.ts'
-import { Failure, isFailure } from '../kernel/failure.ts'
+import { Failure, isFailure, messageOf, systemCodeOf } from '../kernel/failure.ts'
+import { localDumpFiles } from '../dump/directory-scan.ts'
+import { readDirectoryDump, type DumpContent } from '../dump/dump-reader.ts'
 import { readForeignDump } from '../dump/foreign-dump.ts'
 import type { VerifiedBackup } from './verify-backup.ts'
 
-/** Verifies a dump file on disk, whoever made it: decoded to its end and structurally complete. There is no record to compare its content with. */
+/** Verifies a dump file or directory on disk, whoever made it: decoded to its end and structurally complete. There is no record to compare its content with. */
 export async function verifyFile(cwd: string, path: string, context: Context): Promise<VerifiedBackup> {
-  const file = await realpath(resolve(cwd, path))
-  const { size } = await stat(file)
+  const { file, isDirectory, sizeBytes } = await find(resolve(cwd, path))
   const begunMs = context.clock.monotonicMs()
-  context.emit({ type: 'step-begun', step: 'read-back', subject: basename(file), expectedBytes: size })
-  const hash = createHash('sha256')
+  context.emit({ type: 'step-begun', step: 'read-back', subject: basename(file), expectedBytes: isDirectory ? null : sizeBytes })
   const id = path
   try {
-    const stored = async function* () {
-      for await (const chunk of createReadStream(file, { highWaterMark: 256 * 1024, signal: context.signal }) as AsyncIterable<Buffer>) {
-        hash.update(chunk)
-        yield chunk
-      }
-    }
-    const { content } = await readForeignDump(stored(), { fileName: basename(file), signal: context.signal })
-    context.emit({ type: 'step-ended', step: 'read-back', subject: basename(file), durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: size })
-    return { id, valid: true, state: 'verified', problems: [], checksum: `sha256:${hash.digest('hex')}`, readBytes: size, tables: content.tables }
+    const { content, checksum, readBytes } = isDirectory ? await readDirectory(file, context) : await readFile(file, context)
+    context.emit({ type: 'step-ended', step: 'read-back', subject: basename(file), durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: readBytes })
+    return { id, valid: true, state: 'verified', problems: [], checksum, readBytes, tables: content.tables }
   } catch (error) {
-    if (!(error instanceof Failure) || !isFailure(error, 'integrity', 'dump-empty')) throw error
-    return { id, valid: false, state: 'damaged', problems: [{ code: error.code, object: file, message: error.message }], checksum: '', readBytes: size, tables: [] }
+    if (!(error instanceof Failure) || !isFailure(error, 'integrity', 'dump-empty', ...(isDirectory ? (['object-missing'] as const) : []))) throw error
+    return { id, valid: false, state: 'damaged', problems: [{ code: error.code, object: file, message: error.message }], checksum: '', readBytes: sizeBytes, tables: [] }
+  }
+}
+
+async function find(path: string): Promise<{ file: string; isDirectory: boolean; sizeBytes: number }> {
+  try {
+    const file = await realpath(path)
+    const stats = await stat(file)
+    return { file, isDirectory: stats.isDirectory(), sizeBytes: stats.size }
+  } catch (error) {
+    const code = systemCodeOf(error)
+    if (code === 'ENOENT' || code === 'ENOTDIR') throw new Failure('backup-missing', `there is no file ${path}`, { cause: error, hints: ['see the backups there are: tidemark list'] })
+    throw code === undefined ? error : new Failure('storage-failed', `cannot read ${path}: ${messageOf(error)}`, { cause: error, hints: [`ls -l ${path}`] })
+  }
+}
+
+interface ReadDump {
+  readonly content: DumpContent
+  readonly checksum: string
+  readonly readBytes: number
+}
+
+async function readFile(file: string, context: Context): Promise<ReadDump> {
+  const hash = createHash('sha256')
+  let readBytes = 0
+  const stored = async function* () {
+    for await (const chunk of chunksOf(file, context)) {
+      hash.update(chunk)
+      readBytes += chunk.byteLength
+      yield chunk
+    }
+  }
+  const { content } = await readForeignDump(stored(), { fileName: basename(file), signal: context.signal })
+  return { content, checksum: `sha256:${hash.digest('hex')}`, readBytes }
+}
+
+async function readDirectory(directory: string, context: Context): Promise<ReadDump> {
+  const files = localDumpFiles(directory)
+  const content = await readDirectoryDump(files, { fingerprint: true, settings: null, signal: context.signal })
+  const list = createHash('sha256')
+  let readBytes = 0
+  for (const { name, sizeBytes } of (await files.list()).toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    const hash = createHash('sha256')
+    for await (const chunk of chunksOf(join(directory, name), context)) hash.update(chunk)
+    list.update(`${hash.digest('hex')}  ${name}\n`)
+    readBytes += sizeBytes
+  }
+  return { content, checksum: `sha256:${list.digest('hex')}`, readBytes }
+}
+
+/** What the disk or the system refuses is no damage of the dump. */
+async function* chunksOf(file: string, context: Context): AsyncGenerator<Buffer> {
+  try {
+    yield* createReadStream(file, { highWaterMark: 256 * 1024, signal: context.signal }) as AsyncIterable<Buffer>
+  } catch (error) {
+    if (context.signal.aborted || systemCodeOf(error) === undefined || !(error instanceof Error) || !('syscall' in error)) throw error
+    throw new Failure('storage-failed', `cannot read ${file}: ${messageOf(error)}`, { cause: error, hints: [`ls -l ${file}`] })
   }
 }

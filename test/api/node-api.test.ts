@@ -93,6 +93,18 @@ describe('a program that uses Tidemark', () => {
     await (await database.session()).query(`DROP DATABASE IF EXISTS "${result.keptAs ?? ''}"`)
   })
 
+  it('puts deleted rows back into the original, after a safety backup, and never into it by name', async () => {
+    await using tide = await opened()
+    await using session = await database.session()
+    await session.query(`DELETE FROM orders; INSERT INTO orders SELECT n, 'order ' || n FROM generate_series(1, ${rows}) AS n`)
+    await tide.createBackup({ name: 'whole' })
+    await session.query('DELETE FROM orders WHERE id > 100')
+    expect((await failureOf(tide.restoreBackup('whole', { tables: ['orders'], dataOnly: true, truncate: true, as: database.name }))).code).toBe('target-unsafe')
+    const { plan, result } = await tide.restoreBackup('whole', { tables: ['orders'], dataOnly: true, truncate: true })
+    expect([plan.action, await countOrders(database.name)]).toEqual(['into-existing', rows])
+    expect((await tide.showBackup(result.safetyBackup ?? '')).tables.find(({ name }) => name === 'orders')?.rows).toBe(100)
+  })
+
   it('says invalid, and names an intact backup, when a byte of the file was changed', async () => {
     await using tide = await opened()
     const intact = await tide.createBackup({ name: 'intact' })

@@ -10,12 +10,19 @@ import { cliRoom, type CliRoom } from '../support/run-cli.ts'
 
 const pgBin = '/usr/lib/postgresql/15/bin'
 let scratch: ScratchDatabase
-const dumps: Record<'plain' | 'custom' | 'schemaOnly' | 'all', Buffer> = { plain: Buffer.alloc(0), custom: Buffer.alloc(0), schemaOnly: Buffer.alloc(0), all: Buffer.alloc(0) }
+const dumps: Record<'plain' | 'custom' | 'schemaOnly' | 'all', Buffer> = {
+  plain: Buffer.alloc(0),
+  custom: Buffer.alloc(0),
+  schemaOnly: Buffer.alloc(0),
+  all: Buffer.alloc(0),
+}
 
 beforeAll(async () => {
   scratch = await (await sharedCluster(15)).createScratchDatabase()
   await using session = await scratch.session()
-  await session.query(`CREATE TABLE customers (id int PRIMARY KEY, name text); INSERT INTO customers SELECT n, 'name ' || n FROM generate_series(1, 500) n; CREATE TABLE notes (t text)`)
+  await session.query(
+    `CREATE TABLE customers (id int PRIMARY KEY, name text); INSERT INTO customers SELECT n, 'name ' || n FROM generate_series(1, 500) n; CREATE TABLE notes (t text)`,
+  )
   dumps.plain = await dump('pg_dump', ['--format=plain'])
   dumps.custom = await dump('pg_dump', ['--format=custom'])
   dumps.schemaOnly = await dump('pg_dump', ['--format=plain', '--schema-only'])
@@ -77,12 +84,36 @@ describe('repo adopt', () => {
 
     const listed = (await room.run(['list', '--json'], env)).json<{ backups: Backup[] }>().backups
     const byFile = Object.fromEntries(listed.map((backup) => [backup.fileName, backup]))
-    expect(byFile['nexo_20260120_143000.sql.gz']).toMatchObject({ startedAt: '2026-01-20T19:30:00.000Z', database: 'nexo', container: 'nexo-postgres', user: 'nexo_user', compression: 'gzip:9', state: 'verified', adopted: true, partial: false, format: 'plain' })
+    expect(byFile['nexo_20260120_143000.sql.gz']).toMatchObject({
+      startedAt: '2026-01-20T19:30:00.000Z',
+      database: 'nexo',
+      container: 'nexo-postgres',
+      user: 'nexo_user',
+      compression: 'gzip:9',
+      state: 'verified',
+      adopted: true,
+      partial: false,
+      format: 'plain',
+    })
     expect(byFile['nexo_20260120_143000.sql.gz']?.tables).toContainEqual({ schema: 'public', name: 'customers', rows: 500 })
-    expect(byFile['pivotal_flow_backup_20241201_120000.sql']).toMatchObject({ startedAt: '2024-12-01T17:00:00.000Z', database: 'pivotal_flow', category: 'monthly' })
+    expect(byFile['pivotal_flow_backup_20241201_120000.sql']).toMatchObject({
+      startedAt: '2024-12-01T17:00:00.000Z',
+      database: 'pivotal_flow',
+      category: 'monthly',
+    })
     // The archive itself says which database it is of.
-    expect(byFile['postgres-dump-20250101-020000.dump']).toMatchObject({ startedAt: '2025-01-01T07:00:00.000Z', database: scratch.name, format: 'custom', compression: 'gzip', postgresVersion: expect.stringContaining('15.') as string })
-    expect(byFile['backup_2025-06-01_02-00-00.sql.zst']).toMatchObject({ key: '2025/06/backup_2025-06-01_02-00-00.sql.zst', startedAt: '2025-06-01T06:00:00.000Z', database: 'nexo' })
+    expect(byFile['postgres-dump-20250101-020000.dump']).toMatchObject({
+      startedAt: '2025-01-01T07:00:00.000Z',
+      database: scratch.name,
+      format: 'custom',
+      compression: 'gzip',
+      postgresVersion: expect.stringContaining('15.') as string,
+    })
+    expect(byFile['backup_2025-06-01_02-00-00.sql.zst']).toMatchObject({
+      key: '2025/06/backup_2025-06-01_02-00-00.sql.zst',
+      startedAt: '2025-06-01T06:00:00.000Z',
+      database: 'nexo',
+    })
 
     const after = (await readdir(room.folder, { recursive: true })).filter((name) => !name.startsWith('.tidemark') && !name.startsWith('latest_backup'))
     expect(after.toSorted()).toEqual(before.toSorted())
@@ -109,7 +140,9 @@ describe('repo adopt', () => {
     expect(end.exitCode).toBe(3)
     const outcome = end.json<AdoptOutcome>()
     expect(outcome.adopted.map((backup) => backup.fileName)).toEqual(['nexo_20260101_020000.sql.gz'])
-    const reasons = Object.fromEntries((outcome.repositories[0]?.files ?? []).filter((file) => file.verdict === 'refused').map((file) => [file.file, file.reason]))
+    const reasons = Object.fromEntries(
+      (outcome.repositories[0]?.files ?? []).filter((file) => file.verdict === 'refused').map((file) => [file.file, file.reason]),
+    )
     expect(Object.keys(reasons)).toHaveLength(8)
     expect(reasons['nexo_20260102_020000.sql.gz']).toMatch(/ends|cut|incomplete|unexpected/i)
     expect(reasons['nexo_20260103_020000.dump']).toMatch(/empty/)
@@ -126,12 +159,19 @@ describe('repo adopt', () => {
   })
 
   it('copies files from elsewhere under a free name, leaves them alone, and adopts nothing twice', async () => {
-    await using room = await oldDumps({ 'nexo_20260120_143000.dump': dumps.custom, 'again/nexo_20260120_143000.sql.gz': gzipSync(dumps.plain), 'copy/nexo_20260121_143000.dump': dumps.custom }, 'old')
+    await using room = await oldDumps(
+      { 'nexo_20260120_143000.dump': dumps.custom, 'again/nexo_20260120_143000.sql.gz': gzipSync(dumps.plain), 'copy/nexo_20260121_143000.dump': dumps.custom },
+      'old',
+    )
     await mkdir(join(room.directory, 'backups'))
     await writeFile(join(room.directory, 'backups/nexo_20260120_143000.dump'), 'somebody else’s file')
     const first = (await room.run(['repo', 'adopt', 'old', '--yes', '--json'], env)).json<AdoptOutcome>()
     expect(first.repositories[0]?.inPlace).toBe(false)
-    expect(verdicts(first)).toEqual({ 'again/nexo_20260120_143000.sql.gz': 'adopt', 'copy/nexo_20260121_143000.dump': 'adopt', 'nexo_20260120_143000.dump': 'known' })
+    expect(verdicts(first)).toEqual({
+      'again/nexo_20260120_143000.sql.gz': 'adopt',
+      'copy/nexo_20260121_143000.dump': 'adopt',
+      'nexo_20260120_143000.dump': 'known',
+    })
     expect(first.adopted.map((backup) => backup.key).toSorted()).toEqual(['nexo_20260120_143000.sql.gz', 'nexo_20260121_143000.dump'])
     expect(await readFile(join(room.directory, 'backups/nexo_20260120_143000.dump'), 'utf8')).toBe('somebody else’s file')
 
@@ -166,7 +206,11 @@ describe('repo adopt', () => {
   })
 
   it('never makes a dump without rows, or one dated in the future, the latest backup', async () => {
-    await using room = await oldDumps({ 'nexo_20260120_143000.sql': dumps.plain, 'nexo_20260601_000000.sql': dumps.schemaOnly, 'nexo_21500101_000000.dump': dumps.custom })
+    await using room = await oldDumps({
+      'nexo_20260120_143000.sql': dumps.plain,
+      'nexo_20260601_000000.sql': dumps.schemaOnly,
+      'nexo_21500101_000000.dump': dumps.custom,
+    })
     const past = new Date('2020-05-05T00:00:00Z')
     await utimes(join(room.folder, 'nexo_21500101_000000.dump'), past, past)
     const { adopted } = (await room.run(['repo', 'adopt', 'backups', '--yes', '--json'], env)).json<AdoptOutcome>()

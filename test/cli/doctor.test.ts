@@ -15,7 +15,9 @@ beforeAll(async () => {
   cluster = await sharedCluster(15)
   scratch = await cluster.createScratchDatabase()
   await using session = await scratch.session()
-  await session.query(`CREATE TABLE open (id int); CREATE TABLE "Closed" (id int); CREATE TABLE hidden (id int); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; SELECT lo_from_bytea(424242, 'x')`)
+  await session.query(
+    `CREATE TABLE open (id int); CREATE TABLE "Closed" (id int); CREATE TABLE hidden (id int); ALTER TABLE hidden ENABLE ROW LEVEL SECURITY; SELECT lo_from_bytea(424242, 'x')`,
+  )
   await session.query(`CREATE ROLE ${role} LOGIN PASSWORD '${secret}'; GRANT SELECT ON open, hidden TO ${role}`)
 })
 
@@ -26,7 +28,8 @@ afterAll(async () => {
 })
 
 const readerUrl = () => urlOf({ ...scratch.target, user: role, password: { reveal: () => secret } })
-const find = (diagnosis: Diagnosis, check: string, severity?: string): readonly Finding[] => diagnosis.findings.filter((finding) => finding.check === check && (severity === undefined || finding.severity === severity))
+const find = (diagnosis: Diagnosis, check: string, severity?: string): readonly Finding[] =>
+  diagnosis.findings.filter((finding) => finding.check === check && (severity === undefined || finding.severity === severity))
 
 describe('doctor', () => {
   it('names each table, large object and policy that would stop pg_dump, with the exact statement, and exits 1', async () => {
@@ -34,7 +37,9 @@ describe('doctor', () => {
     const end = await room.run(['doctor', '--json'], { DATABASE_URL: readerUrl() })
     expect(end.exitCode).toBe(1)
     const diagnosis = end.json<Diagnosis>()
-    const fixes = find(diagnosis, 'role-rights', 'fail').map((finding) => finding.fix ?? '').join('\n')
+    const fixes = find(diagnosis, 'role-rights', 'fail')
+      .map((finding) => finding.fix ?? '')
+      .join('\n')
     expect(fixes).toContain(`GRANT SELECT ON TABLE public."Closed" TO ${role};`)
     expect(fixes).not.toContain('public.open ')
     expect(fixes).toContain('GRANT SELECT ON LARGE OBJECT')
@@ -65,7 +70,12 @@ describe('doctor', () => {
       expect((await room.run(['doctor'], env)).exitCode).toBe(1)
       const end = await room.run(['doctor', '--apply', '--admin-url', 'env:ADMIN_URL', '--yes', '--json'], env)
       expect(end.stderr).not.toContain('✗')
-      expect(end.json<{ applied: { sql: string }[] }>().applied.map((each) => each.sql).join()).toContain(`GRANT SELECT ON TABLE public.closed TO ${reader};`)
+      expect(
+        end
+          .json<{ applied: { sql: string }[] }>()
+          .applied.map((each) => each.sql)
+          .join(),
+      ).toContain(`GRANT SELECT ON TABLE public.closed TO ${reader};`)
       expect(end.exitCode).toBe(0)
       expect((await room.run(['doctor'], env)).exitCode).toBe(0)
       expect(await readdir(room.directory)).toEqual([])
@@ -108,7 +118,10 @@ describe('doctor', () => {
     await mkdir(join(data, 'global'), { recursive: true })
     await writeFile(join(data, 'PG_VERSION'), '15\n')
     await mkdir(join(room.directory, 'space/PG_15_202209061'), { recursive: true })
-    for (const [path, kind] of [['pgdata/backups', 'data directory'], ['space/backups', 'tablespace']] as const) {
+    for (const [path, kind] of [
+      ['pgdata/backups', 'data directory'],
+      ['space/backups', 'tablespace'],
+    ] as const) {
       const env = { DATABASE_URL: urlOf(scratch.target), BACKUP_DIR: `./${path}` }
       const end = await room.run(['doctor', '--json'], env)
       expect(end.exitCode).toBe(1)
@@ -129,13 +142,20 @@ describe('doctor', () => {
     expect(find(down.json(), 'role-rights')).toEqual([])
     expect(down.stdout + down.stderr).not.toContain('canary-9Z')
 
-    await writeFile(join(room.directory, 'tidemark.yaml'), 'clusters:\n  shop:\n    url: env:DATABASE_URL\n    dump: { databases: [no_such_database] }\nrepositories:\n  local: { path: ./backups, dirMode: "0755" }\n')
+    await writeFile(
+      join(room.directory, 'tidemark.yaml'),
+      'clusters:\n  shop:\n    url: env:DATABASE_URL\n    dump: { databases: [no_such_database] }\nrepositories:\n  local: { path: ./backups, dirMode: "0755" }\n',
+    )
     const env = { DATABASE_URL: urlOf(scratch.target), BACKUP_DIR: '/elsewhere' }
     expect((await room.run(['repo', 'init'], env)).exitCode).toBe(0)
     const wrong = (await room.run(['doctor', 'shop', '--json'], env)).json<Diagnosis>()
     expect(find(wrong, 'database', 'fail')[0]?.what).toContain('no_such_database')
     expect(find(wrong, 'repository-access', 'warn')[0]?.fix).toContain('chmod 0700')
-    expect(find(wrong, 'ignored-variable', 'warn').map((finding) => finding.what).join()).toContain('BACKUP_DIR')
+    expect(
+      find(wrong, 'ignored-variable', 'warn')
+        .map((finding) => finding.what)
+        .join(),
+    ).toContain('BACKUP_DIR')
     expect(find(wrong, 'repository-writable', 'ok')).toHaveLength(1)
     // The probes leave nothing behind.
     expect(await readdir(join(room.directory, 'backups/.tidemark/probe'))).toEqual([])
@@ -149,7 +169,8 @@ describe('repo test', () => {
     const end = await room.run(['repo', 'test', '--json'], { BACKUP_DIR: './backups' })
     expect(end.stderr).not.toContain('✗')
     expect(end.exitCode).toBe(0)
-    const [test] = end.json<{ storages: { ok: boolean; cases: { name: string; ok: boolean }[]; conditionalCreate: string; writeBytesPerSecond: number }[] }>().storages
+    const [test] = end.json<{ storages: { ok: boolean; cases: { name: string; ok: boolean }[]; conditionalCreate: string; writeBytesPerSecond: number }[] }>()
+      .storages
     expect(test?.conditionalCreate).toBe('atomic')
     expect(test?.cases.length).toBeGreaterThan(25)
     expect(test?.writeBytesPerSecond).toBeGreaterThan(0)

@@ -20,7 +20,9 @@ const role = `initial_${process.pid}`
 beforeAll(async () => {
   scratch = await (await sharedCluster(15)).createScratchDatabase()
   await using session = await scratch.session()
-  await session.query(`CREATE TABLE users (id int); INSERT INTO users VALUES (1); CREATE ROLE ${role} LOGIN PASSWORD '${password}'; GRANT pg_read_all_data TO ${role}`)
+  await session.query(
+    `CREATE TABLE users (id int); INSERT INTO users VALUES (1); CREATE ROLE ${role} LOGIN PASSWORD '${password}'; GRANT pg_read_all_data TO ${role}`,
+  )
 })
 
 afterAll(async () => {
@@ -78,7 +80,10 @@ describe('init', () => {
   it('takes the variables of the seeds, each part from its own', async () => {
     await using room = await cliRoom()
     const { host, port } = scratch.target
-    await writeFile(join(room.directory, '.env'), `DB_HOST=${host ?? ''}\nDB_PORT=${port}\nDB_USER=${role}\nDB_NAME=${scratch.name}\nDB_PASS='${password}'\nBACKUP_DIR=./dumps\n`)
+    await writeFile(
+      join(room.directory, '.env'),
+      `DB_HOST=${host ?? ''}\nDB_PORT=${port}\nDB_USER=${role}\nDB_NAME=${scratch.name}\nDB_PASS='${password}'\nBACKUP_DIR=./dumps\n`,
+    )
     const end = await room.run(['init', '--yes', '--json'])
     expect(end.stderr).not.toContain('✗')
     expect(end.json<InitDocument>().backup?.path).toContain(`${room.directory}/dumps/`)

@@ -78,14 +78,14 @@ const program = `
 
 it('ends, with its directory, when its owner is killed without warning', async () => {
   const directory = join(parent, 'server')
-  await expect(run('node', ['--input-type=module-typescript', '-e', program, directory])).rejects.toMatchObject({ signal: 'SIGKILL' })
+  await expect(run(process.execPath, ['--input-type=module-typescript', '-e', program, directory])).rejects.toMatchObject({ signal: 'SIGKILL' })
   await expect.poll(() => readdir(parent), { timeout: 10_000 }).toEqual([])
   expect(await postmasterOf(join(directory, 'data'))).toBeNull()
 })
 
 it('is swept by the next one when the watchdog was killed as well, while a living owner keeps its server', async () => {
   const directory = join(parent, 'server')
-  await expect(run('node', ['--input-type=module-typescript', '-e', program, directory, 'watchdog too'])).rejects.toMatchObject({ signal: 'SIGKILL' })
+  await expect(run(process.execPath, ['--input-type=module-typescript', '-e', program, directory, 'watchdog too'])).rejects.toMatchObject({ signal: 'SIGKILL' })
   const orphan = await postmasterOf(join(directory, 'data'))
   expect(orphan).not.toBeNull()
   await using living = await startEmbeddedServer({ major: 18, directory: join(parent, 'living'), binaries: embeddedSource, settings: quick })

@@ -25,7 +25,7 @@ COMMENT ON ROLE wl_group IS 'a group; with ''quotes'' and "more"';
 const types = `
 CREATE SCHEMA wl;
 CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE EXTENSION btree_gist SCHEMA wl; CREATE EXTENSION pg_trgm;
-CREATE TYPE wl.mood AS ENUM ('sad', 'ok', 'happy'); ALTER TYPE wl.mood ADD VALUE 'a''b' BEFORE 'ok';
+CREATE TYPE wl.mood AS ENUM ('sad', 'ok', 'happy'); ALTER TYPE wl.mood ADD VALUE 'a''b' BEFORE 'ok'; COMMIT;
 CREATE TYPE wl.pair AS (a int, b text);
 CREATE DOMAIN wl.positive AS int DEFAULT 7 CHECK (VALUE > 0);
 CREATE DOMAIN wl.odd AS text CHECK (VALUE <> 'COPY x FROM stdin;');
@@ -132,7 +132,7 @@ CREATE OPERATOR wl.=== (FUNCTION = wl.same, LEFTARG = wl.pair, RIGHTARG = wl.pai
 CREATE CAST (wl.pair AS text) WITH INOUT;
 CREATE TEXT SEARCH CONFIGURATION wl.plain (COPY = pg_catalog.simple); CREATE TEXT SEARCH DICTIONARY wl.dict (TEMPLATE = pg_catalog.simple, STOPWORDS = english);
 CREATE VIEW wl.a_view AS SELECT id, txt FROM wl.tricky WHERE id > 0 WITH CASCADED CHECK OPTION;
-CREATE RECURSIVE VIEW wl.numbers (n) AS VALUES (1) UNION ALL SELECT n + 1 FROM wl.numbers WHERE n < 3;
+CREATE VIEW wl.counted AS WITH RECURSIVE numbers (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM numbers WHERE n < 3) SELECT n FROM numbers;
 CREATE MATERIALIZED VIEW wl.filled AS SELECT e, count(*) AS n FROM wl.by_list GROUP BY e; CREATE UNIQUE INDEX filled_e ON wl.filled (e);
 CREATE MATERIALIZED VIEW wl.filled_again AS SELECT sum(n) AS n FROM wl.filled;
 CREATE MATERIALIZED VIEW wl.unfilled AS SELECT 1 AS one WITH NO DATA;
@@ -142,7 +142,7 @@ ALTER TABLE wl.checked ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREA
 ALTER TABLE wl.tricky REPLICA IDENTITY FULL; ALTER TABLE wl.tricky ALTER COLUMN txt SET STATISTICS 42; ALTER TABLE wl.by_hash_0 SET (fillfactor = 55, autovacuum_enabled = false);
 CREATE FOREIGN DATA WRAPPER wl_wrapper; CREATE SERVER wl_server FOREIGN DATA WRAPPER wl_wrapper OPTIONS (host 'x''y'); CREATE USER MAPPING FOR wl_reader SERVER wl_server OPTIONS (password 'p''w');
 CREATE FOREIGN TABLE wl.far (a int OPTIONS (column_name 'b')) SERVER wl_server OPTIONS (t 'u');
-CREATE PUBLICATION wl_some FOR TABLE wl.types, wl.tricky WITH (publish = 'insert'); CREATE PUBLICATION wl_all FOR ALL TABLES;
+CREATE PUBLICATION wl_some FOR TABLE wl.types, wl.tricky WITH (publish = 'insert'); CREATE PUBLICATION wl_all FOR ALL TABLES WITH (publish = 'insert');
 CREATE SEQUENCE wl.mid START 10 INCREMENT 3; SELECT nextval('wl.mid'), nextval('wl.mid');
 CREATE SEQUENCE wl.down INCREMENT -1 MINVALUE -9223372036854775808 START -5; SELECT nextval('wl.down');
 CREATE SEQUENCE wl.never_called START 42; CREATE SEQUENCE wl.cached CACHE 50 CYCLE MAXVALUE 1000; SELECT nextval('wl.cached');
@@ -164,7 +164,7 @@ CREATE TABLE wl.compressed (t text COMPRESSION pglz); INSERT INTO wl.compressed 
 
 const since15 = `
 CREATE TABLE wl.nulls (a int, UNIQUE NULLS NOT DISTINCT (a)); INSERT INTO wl.nulls VALUES (NULL), (1);
-CREATE PUBLICATION wl_filtered FOR TABLE wl.dropped (a, b) WHERE (a > 10), TABLES IN SCHEMA "Weird ""schema""; --";
+CREATE PUBLICATION wl_filtered FOR TABLE wl.dropped (a, b) WHERE (a > 10); CREATE PUBLICATION wl_schema FOR TABLES IN SCHEMA "Weird ""schema""; --";
 CREATE VIEW wl.invoker WITH (security_invoker = true) AS SELECT * FROM wl.empty;
 `
 
@@ -191,6 +191,8 @@ export async function createWorkload(cluster: TestCluster, name: string): Promis
     await admin.query(`ALTER DATABASE ${quoteIdentifier(name)} SET ${setting}`)
   }
   await admin.query(`ALTER ROLE wl_reader IN DATABASE ${quoteIdentifier(name)} SET work_mem TO '8MB'`)
+  await admin.query(`ALTER ROLE wl_writer IN DATABASE ${quoteIdentifier(name)} SET search_path TO ''`)
+  await admin.query(`ALTER ROLE wl_group IN DATABASE ${quoteIdentifier(name)} SET search_path TO "$user", 'a, b', "q""uote", public`)
   await using session = await cluster.session(name)
   await session.query(`SET TimeZone = 'UTC'; SET "DateStyle" = 'ISO, MDY'; SET search_path = public`)
   const storage = cluster.major >= 16 ? 'STORAGE EXTERNAL' : ''

@@ -2,7 +2,6 @@ import type { ClusterSettings } from '../../config/settings.ts'
 import { Failure } from '../../kernel/failure.ts'
 import { parseConnectionUrl } from '../../postgres/connection-url.ts'
 import { reachServer } from '../../postgres/reach.ts'
-import { openRoutedSession } from '../../postgres/route.ts'
 import type { ConnectionTarget } from '../../postgres/target.ts'
 import { reachOf, type Workspace } from '../workspace.ts'
 import type { Finding } from './finding.ts'
@@ -35,7 +34,11 @@ export function adminTarget(workspace: Workspace, cluster: ClusterSettings, admi
   if (admin.user !== undefined) return { ...cluster.target, user: admin.user, password: admin.user === cluster.target.user ? cluster.target.password : null }
   if (cluster.adminTarget !== null) return cluster.adminTarget
   throw new Failure('usage-invalid', `no role is named that could mend cluster "${cluster.name}"`, {
-    hints: ['tidemark doctor --apply --admin-url env:ADMIN_DATABASE_URL', 'in a container: tidemark doctor --apply --admin-user postgres', 'or run the SQL above yourself, in psql as superuser'],
+    hints: [
+      'tidemark doctor --apply --admin-url env:ADMIN_DATABASE_URL',
+      'in a container: tidemark doctor --apply --admin-user postgres',
+      'or run the SQL above yourself, in psql as superuser',
+    ],
   })
 }
 
@@ -52,8 +55,8 @@ export async function applyFixes(workspace: Workspace, admin: ConnectionTarget, 
   const { context } = workspace
   const options = { applicationName: 'tidemark doctor --apply', signal: context.signal }
   for (const [database, group] of Map.groupBy(statements, (statement) => statement.database)) {
-    const reached = await reachServer({ ...admin, database }, reachOf(workspace), options)
-    await using session = database === reached.session.database ? reached.session : await openRoutedSession(reached.route, { ...options, database })
+    const { session } = await reachServer({ ...admin, database }, reachOf(workspace), options)
+    await using _session = session
     for (const { sql } of group) await session.query(sql)
   }
 }

@@ -15,7 +15,13 @@ export function checkConfiguration(workspace: Workspace, report: Report): void {
     if (/^cluster ".*": TLS mode /.test(message)) continue
     if (severity === 'error') report.add({ severity: 'fail', check: 'configuration', what: message, fix: 'tidemark config check' })
     else if (settings.notes.includes(message)) report.add({ severity: 'ok', check: 'configuration', what: message })
-    else report.add({ severity: 'warn', check: / has no effect: /.test(message) ? 'ignored-variable' : 'configuration', what: message, fix: / has no effect: /.test(message) ? 'tidemark config show   # where each setting comes from' : null })
+    else
+      report.add({
+        severity: 'warn',
+        check: / has no effect: /.test(message) ? 'ignored-variable' : 'configuration',
+        what: message,
+        fix: / has no effect: /.test(message) ? 'tidemark config show   # where each setting comes from' : null,
+      })
   }
 }
 
@@ -31,8 +37,19 @@ export async function checkWorkDirectory(workspace: Workspace, servers: readonly
     const text = `${mebibytes(free)} free in the work directory ${workDirectory}`
     if (free >= needed) return report.add({ severity: 'ok', check: 'work-directory', what: text })
     const staged = clusters.some((cluster) => cluster.dump.format === 'directory')
-    report.add({ severity: staged ? 'fail' : 'warn', check: 'work-directory', what: `${text}, and the largest cluster has ${mebibytes(needed)}`, why: staged ? 'directory dumps are staged there' : 'a parallel restore stages the archive there', fix: 'TIDEMARK_WORK_DIR=/path/with/room' })
+    report.add({
+      severity: staged ? 'fail' : 'warn',
+      check: 'work-directory',
+      what: `${text}, and the largest cluster has ${mebibytes(needed)}`,
+      why: staged ? 'directory dumps are staged there' : 'a parallel restore stages the archive there',
+      fix: 'TIDEMARK_WORK_DIR=/path/with/room',
+    })
   } catch (error) {
-    report.add({ severity: 'fail', check: 'work-directory', what: `the work directory ${workDirectory} cannot be used: ${messageOf(error)}`, fix: 'TIDEMARK_WORK_DIR=/path/that/can/be/written' })
+    report.add({
+      severity: 'fail',
+      check: 'work-directory',
+      what: `the work directory ${workDirectory} cannot be used: ${messageOf(error)}`,
+      fix: 'TIDEMARK_WORK_DIR=/path/that/can/be/written',
+    })
   }
 }

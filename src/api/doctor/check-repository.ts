@@ -48,7 +48,13 @@ async function checkPlace(path: string, servers: readonly ServerSeen[], report: 
   }
   for (const { path: data, kind } of local) {
     if (await onSameFileSystem(path, data)) {
-      report.add({ severity: 'warn', check: 'repository-place', what: `${path} is on the same file system as the ${kind} ${data}`, why: 'one broken or full disk takes the database and its backups', fix: 'add a second repository on another disk, host or bucket (repositories: in tidemark.yaml)' })
+      report.add({
+        severity: 'warn',
+        check: 'repository-place',
+        what: `${path} is on the same file system as the ${kind} ${data}`,
+        why: 'one broken or full disk takes the database and its backups',
+        fix: 'add a second repository on another disk, host or bucket (repositories: in tidemark.yaml)',
+      })
       break
     }
   }
@@ -78,7 +84,13 @@ async function checkReading(name: string, storage: Storage, report: Report, cont
     await openRepository(name, storage, context.signal)
   } catch (error) {
     if (!isFailure(error, 'repository-missing')) throw error
-    report.add({ severity: 'warn', check: 'repository', what: `there is no repository at ${storage.location} yet`, why: 'the first backup creates it', fix: `tidemark repo init --repo ${name}` })
+    report.add({
+      severity: 'warn',
+      check: 'repository',
+      what: `there is no repository at ${storage.location} yet`,
+      why: 'the first backup creates it',
+      fix: `tidemark repo init --repo ${name}`,
+    })
     return false
   }
   let backups = 0
@@ -88,7 +100,15 @@ async function checkReading(name: string, storage: Storage, report: Report, cont
     backups += living.length
     const damaged = living.filter((record) => record.state === 'damaged')
     if (damaged.length > 0) {
-      report.add({ severity: 'fail', check: 'damaged-backups', what: `${damaged.length} of ${living.length} backups of cluster "${cluster}" are damaged: ${damaged.slice(0, 3).map((record) => record.facts.id).join(', ')}`, fix: 'tidemark backup\ntidemark verify --all' })
+      report.add({
+        severity: 'fail',
+        check: 'damaged-backups',
+        what: `${damaged.length} of ${living.length} backups of cluster "${cluster}" are damaged: ${damaged
+          .slice(0, 3)
+          .map((record) => record.facts.id)
+          .join(', ')}`,
+        fix: 'tidemark backup\ntidemark verify --all',
+      })
     }
   }
   report.add({ severity: 'ok', check: 'repository', what: `${storage.location} is readable, its logs are whole: ${backups} backups` })
@@ -99,11 +119,20 @@ async function checkNewPlace(path: string, report: Report): Promise<void> {
   for (let current = path; ; current = dirname(current)) {
     try {
       await access(current, constants.W_OK | constants.X_OK)
-      return report.add({ severity: 'ok', check: 'repository-writable', what: current === path ? `${path} can be written` : `${path} can be created (${current} can be written)` })
+      return report.add({
+        severity: 'ok',
+        check: 'repository-writable',
+        what: current === path ? `${path} can be written` : `${path} can be created (${current} can be written)`,
+      })
     } catch (error) {
       const code = systemCodeOf(error)
       if (code === 'ENOENT' && dirname(current) !== current) continue
-      return report.add({ severity: 'fail', check: 'repository-writable', what: `${path} cannot be created: ${messageOf(error)}`, fix: `sudo install -d -m 0700 -o "$(id -un)" '${path.replaceAll("'", `'\\''`)}'` })
+      return report.add({
+        severity: 'fail',
+        check: 'repository-writable',
+        what: `${path} cannot be created: ${messageOf(error)}`,
+        fix: `sudo install -d -m 0700 -o "$(id -un)" '${path.replaceAll("'", `'\\''`)}'`,
+      })
     }
   }
 }
@@ -116,12 +145,30 @@ async function checkWriting(storage: Storage, report: Report, context: Context):
     const { modifiedAt } = await storage.put(key, new Uint8Array([10]), { signal: context.signal })
     const skewSeconds = Math.abs(modifiedAt.since(before).total('seconds'))
     if (skewSeconds > clockToleranceSeconds) {
-      report.add({ severity: 'warn', check: 'clock', what: `the clock of ${storage.location} differs from this machine's by ${Math.round(skewSeconds)} s`, why: 'times of backups would be wrong, and S3 refuses requests that are off by 15 minutes', fix: 'timedatectl set-ntp true' })
+      report.add({
+        severity: 'warn',
+        check: 'clock',
+        what: `the clock of ${storage.location} differs from this machine's by ${Math.round(skewSeconds)} s`,
+        why: 'times of backups would be wrong, and S3 refuses requests that are off by 15 minutes',
+        fix: 'timedatectl set-ntp true',
+      })
     }
     await storage.delete(key)
     const found = await probeConditionalCreate(storage, prefix, { rounds: 2, signal: context.signal })
-    if (found === 'atomic') report.add({ severity: 'ok', check: 'repository-writable', what: `${storage.location} can be written, and creates objects only once (conditional create is atomic)` })
-    else report.add({ severity: 'fail', check: 'conditional-create', what: `conditional create is ${found} at ${storage.location}`, why: 'of two runs one could overwrite the backup of the other', fix: 'tidemark repo test\nuse another storage, or a local path' })
+    if (found === 'atomic')
+      report.add({
+        severity: 'ok',
+        check: 'repository-writable',
+        what: `${storage.location} can be written, and creates objects only once (conditional create is atomic)`,
+      })
+    else
+      report.add({
+        severity: 'fail',
+        check: 'conditional-create',
+        what: `conditional create is ${found} at ${storage.location}`,
+        why: 'of two runs one could overwrite the backup of the other',
+        fix: 'tidemark repo test\nuse another storage, or a local path',
+      })
   } catch (error) {
     context.signal.throwIfAborted()
     report.addFailure('repository-writable', error)
@@ -133,15 +180,36 @@ async function checkSpace(storage: Storage, servers: readonly ServerSeen[], repo
   if (free === undefined) return
   const needed = servers.reduce((sum, server) => sum + (server.databaseBytes ?? 0), 0)
   const text = `${mebibytes(free)} free at ${storage.location}`
-  if (free < leastFreeBytes) report.add({ severity: 'fail', check: 'repository-space', what: text, why: 'the next backup does not fit', fix: `tidemark list   # then: tidemark delete BACKUP\ndf -h '${storage.location}'` })
-  else if (free < needed) report.add({ severity: 'warn', check: 'repository-space', what: `${text}, and the databases have ${mebibytes(needed)}`, why: 'compressed it may fit once; it will not for long', fix: `tidemark list   # then: tidemark delete BACKUP\ndf -h '${storage.location}'` })
+  if (free < leastFreeBytes)
+    report.add({
+      severity: 'fail',
+      check: 'repository-space',
+      what: text,
+      why: 'the next backup does not fit',
+      fix: `tidemark list   # then: tidemark delete BACKUP\ndf -h '${storage.location}'`,
+    })
+  else if (free < needed)
+    report.add({
+      severity: 'warn',
+      check: 'repository-space',
+      what: `${text}, and the databases have ${mebibytes(needed)}`,
+      why: 'compressed it may fit once; it will not for long',
+      fix: `tidemark list   # then: tidemark delete BACKUP\ndf -h '${storage.location}'`,
+    })
   else report.add({ severity: 'ok', check: 'repository-space', what: text })
 }
 
 async function checkModes(path: string, report: Report): Promise<void> {
   const { mode } = await stat(path)
-  if ((mode & 0o007) === 0) return report.add({ severity: 'ok', check: 'repository-access', what: `${path} is closed to other accounts (mode 0${(mode & 0o777).toString(8)})` })
-  report.add({ severity: 'warn', check: 'repository-access', what: `every account of this machine can get into ${path} (mode 0${(mode & 0o777).toString(8)})`, why: 'a backup holds all data of the database', fix: `chmod 0700 '${path.replaceAll("'", `'\\''`)}'` })
+  if ((mode & 0o007) === 0)
+    return report.add({ severity: 'ok', check: 'repository-access', what: `${path} is closed to other accounts (mode 0${(mode & 0o777).toString(8)})` })
+  report.add({
+    severity: 'warn',
+    check: 'repository-access',
+    what: `every account of this machine can get into ${path} (mode 0${(mode & 0o777).toString(8)})`,
+    why: 'a backup holds all data of the database',
+    fix: `chmod 0700 '${path.replaceAll("'", `'\\''`)}'`,
+  })
 }
 
 export function mebibytes(bytes: number): string {

@@ -33,10 +33,24 @@ export async function checkRestore(workspace: Workspace, cluster: ClusterSetting
   if (role.superuser) return
   if (!role.bypassRls) {
     const sql = `ALTER ROLE ${name} BYPASSRLS;`
-    report.add({ severity: 'warn', check: 'restore-rights', what: `the role ${name} cannot read back tables with row-level security that it does not own`, why: 'a drill could then prove only a part', fix: sql, apply: { database: session.database, sql } })
+    report.add({
+      severity: 'warn',
+      check: 'restore-rights',
+      what: `the role ${name} cannot read back tables with row-level security that it does not own`,
+      why: 'a drill could then prove only a part',
+      fix: sql,
+      apply: { database: session.database, sql },
+    })
   }
   if (!role.canSignalBackends) {
     const sql = `GRANT pg_signal_backend TO ${name};`
-    report.add({ severity: 'warn', check: 'restore-rights', what: `the role ${name} may not end the sessions of other roles`, why: `restore --replace waits until they leave${major >= 13 ? '' : ' (PostgreSQL before 13)'}`, fix: sql, apply: { database: session.database, sql } })
+    report.add({
+      severity: 'warn',
+      check: 'restore-rights',
+      what: `the role ${name} may not end the sessions of other roles`,
+      why: `restore --replace waits until they leave${major >= 13 ? '' : ' (PostgreSQL before 13)'}`,
+      fix: sql,
+      apply: { database: session.database, sql },
+    })
   }
 }

@@ -36,7 +36,12 @@ export async function checkServer(workspace: Workspace, cluster: ClusterSettings
   await using session = reached.session
   const facts = await readServerFacts(session)
   const place = facts.inRecovery ? 'standby' : 'primary'
-  report.add({ severity: 'ok', check: 'connection', what: `PostgreSQL ${facts.version}, ${place}, as ${identifierAsNeeded(facts.role.name)}`, why: reached.route.note })
+  report.add({
+    severity: 'ok',
+    check: 'connection',
+    what: `PostgreSQL ${facts.version}, ${place}, as ${identifierAsNeeded(facts.role.name)}`,
+    why: reached.route.note,
+  })
   if (facts.inRecovery) {
     report.add({
       severity: 'warn',
@@ -72,14 +77,29 @@ async function checkTls(session: Session, target: ConnectionTarget, report: Repo
   const { mode } = target.tls
   if (session.via === 'container') return report.add({ severity: 'ok', check: 'tls', what: 'the connection stays inside the container (socket)' })
   if (isThisMachine(target)) return report.add({ severity: 'ok', check: 'tls', what: 'the connection stays on this machine' })
-  const [row] = await session.query<{ ssl: boolean | null; version: string | null }>('SELECT ssl, version FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()')
+  const [row] = await session.query<{ ssl: boolean | null; version: string | null }>(
+    'SELECT ssl, version FROM pg_catalog.pg_stat_ssl WHERE pid = pg_catalog.pg_backend_pid()',
+  )
   const fix = 'add to the connection URL: sslmode=verify-full   (with sslrootcert=/path/to/ca.pem where the certificate is not from a public authority)'
   // A pooler or proxy may end TLS before the server: what the server sees is not the whole way, but the mode is.
   if (['disable', 'allow', 'prefer'].includes(mode)) {
     const now = row?.ssl === true ? 'is encrypted now, but nothing demands it' : 'is not encrypted'
-    return report.add({ severity: 'warn', check: 'tls', what: `the connection to ${target.host ?? ''} ${now} (sslmode=${mode})`, why: 'password and rows could be read on the way', fix })
+    return report.add({
+      severity: 'warn',
+      check: 'tls',
+      what: `the connection to ${target.host ?? ''} ${now} (sslmode=${mode})`,
+      why: 'password and rows could be read on the way',
+      fix,
+    })
   }
-  if (mode === 'require') return report.add({ severity: 'warn', check: 'tls', what: `the connection is encrypted, but the server's certificate is not checked (sslmode=require)`, why: 'somebody in between could pose as the server', fix })
+  if (mode === 'require')
+    return report.add({
+      severity: 'warn',
+      check: 'tls',
+      what: `the connection is encrypted, but the server's certificate is not checked (sslmode=require)`,
+      why: 'somebody in between could pose as the server',
+      fix,
+    })
   report.add({ severity: 'ok', check: 'tls', what: `TLS with the certificate checked (sslmode=${mode}${row?.version == null ? '' : `, ${row.version}`})` })
 }
 
@@ -99,7 +119,13 @@ function checkTools(tools: readonly ClientTools[], serverMajor: number, cluster:
     dumpMajor = chosen.major
     report.add({ severity: 'ok', check: 'tools-dump', what: `to dump: ${reason}` })
     if (cluster.dump.globals && chosen.programs.pg_dumpall === undefined) {
-      report.add({ severity: 'warn', check: 'tools-globals', what: `pg_dumpall ${chosen.version} is missing beside pg_dump`, why: 'roles and tablespaces would be left out of backups', fix: `install the whole client package of PostgreSQL ${chosen.major}` })
+      report.add({
+        severity: 'warn',
+        check: 'tools-globals',
+        what: `pg_dumpall ${chosen.version} is missing beside pg_dump`,
+        why: 'roles and tablespaces would be left out of backups',
+        fix: `install the whole client package of PostgreSQL ${chosen.major}`,
+      })
     }
   } catch (error) {
     report.addFailure('tools-dump', error)
@@ -116,7 +142,9 @@ function checkTools(tools: readonly ClientTools[], serverMajor: number, cluster:
 async function checkLocks(session: Session, facts: ServerFacts, report: Report): Promise<void> {
   const perTransaction = Number(facts.settings['max_locks_per_transaction'] ?? 64)
   const capacity = perTransaction * Number(facts.settings['max_connections'] ?? 100)
-  const [row] = await session.query<{ tables: number }>(`SELECT count(*)::int AS tables FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p', 'S', 'm') AND relnamespace NOT IN (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_' OR nspname = 'information_schema')`)
+  const [row] = await session.query<{ tables: number }>(
+    `SELECT count(*)::int AS tables FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p', 'S', 'm') AND relnamespace NOT IN (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname ~ '^pg_' OR nspname = 'information_schema')`,
+  )
   const tables = row?.tables ?? 0
   if (tables * 2 < capacity) return
   const wanted = Math.ceil((tables * 3) / Math.max(1, capacity / perTransaction))
@@ -132,7 +160,13 @@ async function checkLocks(session: Session, facts: ServerFacts, report: Report):
 async function checkRole(session: Session, facts: ServerFacts, report: Report): Promise<void> {
   const role = identifierAsNeeded(facts.role.name)
   if (facts.role.superuser) {
-    report.add({ severity: 'warn', check: 'least-privilege', what: `the role ${role} is a superuser, and a backup needs far less`, why: 'whoever gets its password owns the server', fix: 'tidemark doctor --sql   # the script of a role that can only read' })
+    report.add({
+      severity: 'warn',
+      check: 'least-privilege',
+      what: `the role ${role} is a superuser, and a backup needs far less`,
+      why: 'whoever gets its password owns the server',
+      fix: 'tidemark doctor --sql   # the script of a role that can only read',
+    })
   }
   const [row] = await session.query<{ until: string | null; days: number | null }>(
     `SELECT rolvaliduntil::text AS until, (EXTRACT(epoch FROM rolvaliduntil - pg_catalog.now()) / 86400)::float8 AS days FROM pg_catalog.pg_roles
@@ -140,7 +174,14 @@ async function checkRole(session: Session, facts: ServerFacts, report: Report): 
   )
   if (row === undefined) return
   const fix = `ALTER ROLE ${role} VALID UNTIL 'infinity';`
-  report.add({ severity: (row.days ?? 0) < 0 ? 'fail' : 'warn', check: 'password-expiry', what: `the password of ${role} is valid only until ${row.until ?? ''}`, why: 'backups stop then', fix, apply: { database: session.database, sql: fix } })
+  report.add({
+    severity: (row.days ?? 0) < 0 ? 'fail' : 'warn',
+    check: 'password-expiry',
+    what: `the password of ${role} is valid only until ${row.until ?? ''}`,
+    why: 'backups stop then',
+    fix,
+    apply: { database: session.database, sql: fix },
+  })
 }
 
 interface DatabaseCheck {
@@ -155,13 +196,36 @@ async function checkDatabase(session: Session, route: Route, { database, facts, 
   const known = facts.databases.find((each) => each.name === database)
   if (known === undefined) {
     const others = facts.databases.filter((each) => !each.isTemplate).map((each) => each.name)
-    return report.add({ severity: 'fail', check: 'database', what: `the database ${name} does not exist`, fix: `name another one in dump.databases; there are: ${others.join(', ')}` })
+    return report.add({
+      severity: 'fail',
+      check: 'database',
+      what: `the database ${name} does not exist`,
+      fix: `name another one in dump.databases; there are: ${others.join(', ')}`,
+    })
   }
-  if (known.isInvalid) return report.add({ severity: 'fail', check: 'database', what: `the database ${name} is invalid (a DROP DATABASE was interrupted): it cannot be dumped`, fix: `DROP DATABASE ${name};` })
-  if (!known.allowsConnections) return report.add({ severity: 'fail', check: 'database', what: `the database ${name} allows no connections`, fix: `ALTER DATABASE ${name} ALLOW_CONNECTIONS true;` })
+  if (known.isInvalid)
+    return report.add({
+      severity: 'fail',
+      check: 'database',
+      what: `the database ${name} is invalid (a DROP DATABASE was interrupted): it cannot be dumped`,
+      fix: `DROP DATABASE ${name};`,
+    })
+  if (!known.allowsConnections)
+    return report.add({
+      severity: 'fail',
+      check: 'database',
+      what: `the database ${name} allows no connections`,
+      fix: `ALTER DATABASE ${name} ALLOW_CONNECTIONS true;`,
+    })
   if (!known.canConnect) {
     const sql = `GRANT CONNECT ON DATABASE ${name} TO ${role};`
-    return report.add({ severity: 'fail', check: 'database', what: `the role ${role} may not connect to the database ${name}`, fix: sql, apply: { database: session.database, sql } })
+    return report.add({
+      severity: 'fail',
+      check: 'database',
+      what: `the role ${role} may not connect to the database ${name}`,
+      fix: sql,
+      apply: { database: session.database, sql },
+    })
   }
   try {
     await using own = database === session.database ? null : await openRoutedSession(route, { ...options, database })
@@ -169,9 +233,17 @@ async function checkDatabase(session: Session, route: Route, { database, facts, 
     for (const { severity, what, fixSql } of findings) {
       // A DROP is a person's decision.
       const mayApply = fixSql !== null && !/^\s*DROP\b/im.test(fixSql)
-      report.add({ severity: severity === 'error' ? 'fail' : 'warn', check: 'role-rights', what: inDatabase(what, database, severity), why: severity === 'error' ? 'pg_dump stops there' : null, fix: fixSql, apply: mayApply ? { database, sql: fixSql } : null })
+      report.add({
+        severity: severity === 'error' ? 'fail' : 'warn',
+        check: 'role-rights',
+        what: inDatabase(what, database, severity),
+        why: severity === 'error' ? 'pg_dump stops there' : null,
+        fix: fixSql,
+        apply: mayApply ? { database, sql: fixSql } : null,
+      })
     }
-    if (!findings.some((finding) => finding.severity === 'error')) report.add({ severity: 'ok', check: 'role-rights', what: `the role ${role} can read everything in the database ${name}` })
+    if (!findings.some((finding) => finding.severity === 'error'))
+      report.add({ severity: 'ok', check: 'role-rights', what: `the role ${role} can read everything in the database ${name}` })
   } catch (error) {
     if (isFailure(error, 'cancelled')) throw error
     report.addFailure('role-rights', error)
@@ -183,6 +255,11 @@ function inDatabase(what: string, database: string, severity: 'error' | 'warning
 }
 
 async function ownDirectories(session: Session, facts: ServerFacts): Promise<ServerSeen['ownDirectories']> {
-  const spaces = await session.query<{ path: string }>(`SELECT pg_catalog.pg_tablespace_location(oid) AS path FROM pg_catalog.pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')`)
-  return [...(facts.dataDirectory === null ? [] : [{ path: facts.dataDirectory, kind: 'data directory' as const }]), ...spaces.map(({ path }) => ({ path, kind: 'tablespace' as const }))]
+  const spaces = await session.query<{ path: string }>(
+    `SELECT pg_catalog.pg_tablespace_location(oid) AS path FROM pg_catalog.pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')`,
+  )
+  return [
+    ...(facts.dataDirectory === null ? [] : [{ path: facts.dataDirectory, kind: 'data directory' as const }]),
+    ...spaces.map(({ path }) => ({ path, kind: 'tablespace' as const })),
+  ]
 }

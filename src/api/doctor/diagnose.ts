@@ -35,7 +35,10 @@ export async function diagnose(workspace: Workspace, options: DiagnoseOptions = 
   const names = new Set(clusters.flatMap((cluster) => repositoryNames(workspace, cluster, options.repositories)))
   for (const name of names) {
     const settings = workspace.settings.repositories[name]
-    if (settings === undefined) throw new Failure('usage-invalid', `no repository is called "${name}"`, { hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`] })
+    if (settings === undefined)
+      throw new Failure('usage-invalid', `no repository is called "${name}"`, {
+        hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`],
+      })
     await checkRepository(settings, servers, report.about(name), workspace)
   }
   await checkWorkDirectory(workspace, servers, report)

@@ -20,7 +20,12 @@ async function lookAt(workspace: Workspace, cluster: ClusterSettings, database: 
   try {
     const { session } = await reachServer(cluster.target, reachOf(workspace), { applicationName: 'tidemark doctor --sql', database, signal: context.signal })
     await using _session = session
-    const [row] = await session.query<{ only_reads: boolean; roles: readonly string[] | null; schemas: readonly string[] | null; owners: readonly string[] | null }>(
+    const [row] = await session.query<{
+      only_reads: boolean
+      roles: readonly string[] | null
+      schemas: readonly string[] | null
+      owners: readonly string[] | null
+    }>(
       `SELECT (SELECT NOT rolsuper AND NOT rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user)
                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datdba = current_user::regrole)
                 AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND nspname !~ '^pg_'
@@ -30,10 +35,20 @@ async function lookAt(workspace: Workspace, cluster: ClusterSettings, database: 
               (SELECT pg_catalog.array_agg(DISTINCT pg_catalog.pg_get_userbyid(c.relowner)::text) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                WHERE c.relkind IN ('r', 'p', 'S') AND nspname !~ '^pg_' AND nspname <> 'information_schema') AS owners`,
     )
-    return { major: Math.floor(session.serverVersionNum / 10_000), onlyReads: row?.only_reads === true, roles: row?.roles ?? [], schemas: row?.schemas ?? [], owners: row?.owners ?? [] }
+    return {
+      major: Math.floor(session.serverVersionNum / 10_000),
+      onlyReads: row?.only_reads === true,
+      roles: row?.roles ?? [],
+      schemas: row?.schemas ?? [],
+      owners: row?.owners ?? [],
+    }
   } catch (error) {
     if (!isFailure(error) || isFailure(error, 'cancelled')) throw error
-    context.emit({ type: 'warning', code: 'server-not-asked', message: `the server could not be asked (${messageOf(error)}); the script is for PostgreSQL 14 and later` })
+    context.emit({
+      type: 'warning',
+      code: 'server-not-asked',
+      message: `the server could not be asked (${messageOf(error)}); the script is for PostgreSQL 14 and later`,
+    })
     return null
   }
 }

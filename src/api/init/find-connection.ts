@@ -39,7 +39,11 @@ export async function findConnection(machine: Machine, wish: ConnectionWish): Pr
     const envFile = wish.envFile === undefined ? await usualEnvFile(machine.cwd) : resolve(machine.cwd, wish.envFile)
     const { TIDEMARK_CONFIG: _config, ...env } = machine.env
     const settings = await loadSettings({
-      flags: { ...(text === undefined ? {} : { databaseUrl: text }), ...(wish.container === undefined ? {} : { container: wish.container }), ...(envFile === null ? {} : { envFile }) },
+      flags: {
+        ...(text === undefined ? {} : { databaseUrl: text }),
+        ...(wish.container === undefined ? {} : { container: wish.container }),
+        ...(envFile === null ? {} : { envFile }),
+      },
       env,
       cwd: elsewhere,
       home: machine.home,
@@ -47,7 +51,9 @@ export async function findConnection(machine: Machine, wish: ConnectionWish): Pr
     })
     const [cluster] = Object.values(settings.clusters)
     if (cluster === undefined) return null
-    const named = Object.values(settings.repositories).filter(({ name, storage }) => settings.origins[`repositories.${name}.${storage.kind === 'posix' ? 'path' : 's3.bucket'}`] !== 'default')
+    const named = Object.values(settings.repositories).filter(
+      ({ name, storage }) => settings.origins[`repositories.${name}.${storage.kind === 'posix' ? 'path' : 's3.bucket'}`] !== 'default',
+    )
     const base = { cluster, repositories: named.map((repository) => answerOf(repository, elsewhere)) }
     if (reference !== null) return { ...base, url: wish.url ?? null, secret: null, origin: null }
     if (wish.url !== undefined) return { ...base, ...withoutPassword(cluster.target, wish.url), origin: null }
@@ -101,5 +107,9 @@ function answerOf({ name, storage, layout }: RepositorySettings, elsewhere: stri
     return { name, path: inside.startsWith('..') ? storage.path : `./${inside}` }
   }
   const { bucket, region, prefix, endpoint } = storage
-  return { name, s3: { bucket, ...(region === null ? {} : { region }), ...(prefix === '' ? {} : { prefix }), ...(endpoint === null ? {} : { endpoint }) }, layout }
+  return {
+    name,
+    s3: { bucket, ...(region === null ? {} : { region }), ...(prefix === '' ? {} : { prefix }), ...(endpoint === null ? {} : { endpoint }) },
+    layout,
+  }
 }

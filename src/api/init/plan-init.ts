@@ -40,7 +40,18 @@ export interface InitPlan {
 }
 
 /** Findings without which nothing can be set up at all; every other one can be mended afterwards. */
-const essential = new Set(['connection', 'container', 'database', 'repository', 'repository-place', 'repository-writable', 'repository-space', 'conditional-create', 'storage', 'configuration'])
+const essential = new Set([
+  'connection',
+  'container',
+  'database',
+  'repository',
+  'repository-place',
+  'repository-writable',
+  'repository-space',
+  'conditional-create',
+  'storage',
+  'configuration',
+])
 
 /** Renders the configuration and tries it out: the server and its role, the client programs, the storages. Of the final files nothing is written. */
 export async function planInit(machine: Machine, answers: InitAnswers, options: { dryRun: boolean }, context: Context): Promise<InitPlan> {
@@ -85,7 +96,9 @@ async function tryOut(machine: Machine, answers: InitAnswers, options: { dryRun:
     const secretPath = join(directory, 'url')
     if (secret !== null) await writeFile(secretPath, `${secret.reveal()}\n`, { mode: 0o600, flag: 'wx' })
     const from = dirname(answers.output)
-    const repositories = answers.repositories.map((repository) => ('path' in repository ? { ...repository, path: resolve(from, repository.path.replace(/^~(?=\/|$)/, machine.home)) } : repository))
+    const repositories = answers.repositories.map((repository) =>
+      'path' in repository ? { ...repository, path: resolve(from, repository.path.replace(/^~(?=\/|$)/, machine.home)) } : repository,
+    )
     const trial = join(directory, 'tidemark.yaml')
     const reachable = url === null ? `file:${secretPath}` : url.startsWith('file:') ? `file:${resolve(from, url.slice(5))}` : url
     await writeFile(trial, render(answers, reachable, repositories), { mode: 0o600, flag: 'wx' })
@@ -93,7 +106,9 @@ async function tryOut(machine: Machine, answers: InitAnswers, options: { dryRun:
     const found = await diagnose(workspace)
     const finalPath = (text: string) => text.replaceAll(trial, answers.output)
     // That a repository does not exist yet is why somebody runs `init`.
-    const findings = found.findings.filter((finding) => !(finding.check === 'repository' && finding.severity === 'warn') && finding.check !== 'ignored-variable').map((finding) => ({ ...finding, what: finalPath(finding.what) }))
+    const findings = found.findings
+      .filter((finding) => !(finding.check === 'repository' && finding.severity === 'warn') && finding.check !== 'ignored-variable')
+      .map((finding) => ({ ...finding, what: finalPath(finding.what) }))
     if (options.dryRun || findings.some((finding) => finding.severity === 'fail' && essential.has(finding.check))) return findings
     return [...findings, ...(await tryStorages(workspace))]
   } finally {
@@ -111,7 +126,14 @@ async function tryStorages(workspace: Workspace): Promise<readonly Finding[]> {
     const test = await tryStorage(workspace, settings, { cases: 'few' })
     const common = { check: 'storage', subject: settings.name, why: null, apply: null }
     if (test.ok) findings.push({ ...common, severity: 'ok', what: `${test.location}: write, read, create-only and delete work`, fix: null })
-    for (const { ok, name, message } of test.cases) if (!ok) findings.push({ ...common, severity: 'fail', what: `${test.location} does not keep the promise "${name}": ${message ?? ''}`, fix: 'tidemark repo test' })
+    for (const { ok, name, message } of test.cases)
+      if (!ok)
+        findings.push({
+          ...common,
+          severity: 'fail',
+          what: `${test.location} does not keep the promise "${name}": ${message ?? ''}`,
+          fix: 'tidemark repo test',
+        })
   }
   return findings
 }
@@ -124,5 +146,7 @@ async function requireFree(path: string, force: boolean): Promise<void> {
     if (systemCodeOf(error) === 'ENOENT') return
     throw new Failure('usage-invalid', `cannot write ${path}: ${systemCodeOf(error) ?? ''}`, { cause: error, hints: [`ls -ld ${dirname(path)}`] })
   }
-  throw new Failure('name-taken', `${path} exists and is not overwritten`, { hints: ['look at what it does: tidemark doctor', 'write another file: --output FILE', 'replace it: --force'] })
+  throw new Failure('name-taken', `${path} exists and is not overwritten`, {
+    hints: ['look at what it does: tidemark doctor', 'write another file: --output FILE', 'replace it: --force'],
+  })
 }

@@ -33,12 +33,17 @@ Examples:
 Exit code 1 when something fails; warnings alone end with 0.`,
     )
   return addGlobalFlags(command).action(async (cluster: string | undefined, flags: DoctorFlags) => {
-    await runAction(flags, (runtime) => (flags.sql === true ? printScript(runtime, flags, cluster ?? flags.cluster) : examine(runtime, flags, cluster ?? flags.cluster)))
+    await runAction(flags, (runtime) =>
+      flags.sql === true ? printScript(runtime, flags, cluster ?? flags.cluster) : examine(runtime, flags, cluster ?? flags.cluster),
+    )
   })
 }
 
 async function printScript(runtime: Runtime, flags: DoctorFlags, name: string | undefined): Promise<void> {
-  if (flags.apply === true) throw new Failure('usage-invalid', '--sql and --apply exclude each other', { hints: ['--sql prints the role script; --apply runs the fixes of what was found'] })
+  if (flags.apply === true)
+    throw new Failure('usage-invalid', '--sql and --apply exclude each other', {
+      hints: ['--sql prints the role script; --apply runs the fixes of what was found'],
+    })
   const { pickCluster } = await import('../../api/workspace.ts')
   const { roleScript } = await import('../../api/doctor/role-script.ts')
   const workspace = await runtime.workspace()
@@ -77,7 +82,10 @@ async function applyAll(runtime: Runtime, flags: DoctorFlags, findings: Paramete
   const workspace = await runtime.workspace()
   const fixes = fixesOf(findings)
   for (const [name, statements] of Map.groupBy(fixes, (fix) => fix.cluster)) {
-    const admin = adminTarget(workspace, pickCluster(workspace, name), { ...(flags.adminUrl === undefined ? {} : { url: flags.adminUrl }), ...(flags.adminUser === undefined ? {} : { user: flags.adminUser }) })
+    const admin = adminTarget(workspace, pickCluster(workspace, name), {
+      ...(flags.adminUrl === undefined ? {} : { url: flags.adminUrl }),
+      ...(flags.adminUser === undefined ? {} : { user: flags.adminUser }),
+    })
     const list = statements.map(({ database, sql }) => `-- in database ${database}\n${sql}`).join('\n')
     await runtime.confirm(`Run as ${admin.user} on cluster "${name}":\n${list}\n`, { yes: flags.yes })
     await applyFixes(workspace, admin, statements)

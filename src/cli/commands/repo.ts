@@ -25,7 +25,10 @@ function testRepository(): Command {
   const command = new Command('test')
     .description('try every promise that backups rest on, on scratch objects in the configured storages, and remove them')
     .option('--slow', 'also the cases with thousands of objects')
-    .addHelpText('after', '\nExamples:\n  tidemark repo test\n  tidemark repo test --repo offsite --slow --json\n\nExit code 1 when a storage breaks a promise.')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  tidemark repo test\n  tidemark repo test --repo offsite --slow --json\n\nExit code 1 when a storage breaks a promise.',
+    )
   return addGlobalFlags(command).action(async (flags: GlobalFlags & { slow?: boolean }) => {
     await runAction(flags, async (runtime) => {
       const { testRepositories } = await import('../../api/test-repositories.ts')

@@ -8,7 +8,9 @@ export function adoptionQuestion(plans: readonly AdoptionSummary[]): string {
     const bytes = formatBytes(wanted.reduce((sum, file) => sum + file.storedBytes, 0))
     const damaged = files.filter((file) => file.verdict === 'refused').length
     const rest = damaged === 0 ? '' : `, leaving out ${damaged} that cannot be used`
-    return inPlace ? `Take ${wanted.length} files (${bytes}) where they are into repository "${repository}"${rest}` : `Copy ${wanted.length} files (${bytes}) into repository "${repository}"${rest}`
+    return inPlace
+      ? `Take ${wanted.length} files (${bytes}) where they are into repository "${repository}"${rest}`
+      : `Copy ${wanted.length} files (${bytes}) into repository "${repository}"${rest}`
   })
   return `${parts.join('; ')}?`
 }
@@ -19,11 +21,14 @@ export function renderAdoption(output: Output, outcome: AdoptOutcome): void {
     if (files.length === 0) output.line(`No dumps lie in ${printable(outcome.directory)} (looked for *.sql, *.sql.gz, *.sql.zst, *.dump, *.dump.zst).`)
     for (const file of files) {
       const name = printable(file.file)
-      if (file.verdict === 'refused') output.line(`${output.paint('red', '✗')} ${name}  ${formatBytes(file.storedBytes)}  not taken in: ${printable(file.reason ?? '')}`)
+      if (file.verdict === 'refused')
+        output.line(`${output.paint('red', '✗')} ${name}  ${formatBytes(file.storedBytes)}  not taken in: ${printable(file.reason ?? '')}`)
       else if (file.verdict === 'known') output.line(`${output.paint('dim', '=')} ${name}  ${printable(file.reason ?? '')}`)
       else {
         const taken = file.takenAt === null ? '' : `${formatUtc(file.takenAt)} UTC`
-        output.line(`${output.paint('green', outcome.dryRun ? '+' : '✓')} ${name}  ${printable(file.database ?? '')}  ${taken}  ${formatBytes(file.storedBytes)}  ${file.tables ?? 0} tables, ${formatCount(file.rows ?? 0)} rows${file.partial ? ', partial' : ''}`)
+        output.line(
+          `${output.paint('green', outcome.dryRun ? '+' : '✓')} ${name}  ${printable(file.database ?? '')}  ${taken}  ${formatBytes(file.storedBytes)}  ${file.tables ?? 0} tables, ${formatCount(file.rows ?? 0)} rows${file.partial ? ', partial' : ''}`,
+        )
       }
       for (const warning of file.warnings) output.line(`    ${output.paint('yellow', '!')} ${printable(warning)}`)
     }

@@ -20,7 +20,8 @@ function renderFinding(output: Output, finding: Finding): void {
   const [colour, mark] = marks[finding.severity]
   const why = finding.why === null ? '' : output.paint('dim', `  (${printable(finding.why)})`)
   output.line(`  ${output.paint(colour, mark)} ${printable(finding.what)}${why}`)
-  for (const [index, line] of (finding.fix ?? '').split('\n').entries()) if (line !== '') output.line(`      ${index === 0 ? 'fix: ' : '     '}${printable(line)}`)
+  for (const [index, line] of (finding.fix ?? '').split('\n').entries())
+    if (line !== '') output.line(`      ${index === 0 ? 'fix: ' : '     '}${printable(line)}`)
 }
 
 export function renderVerdict(output: Output, { findings, ok }: Diagnosis): void {

@@ -10,7 +10,9 @@ export function renderRepositories(output: Output, repositories: readonly Initia
 }
 
 export function renderCase(output: Output, { name, ok, message, durationSeconds }: CaseResult): void {
-  output.line(`  ${ok ? output.paint('green', '✓') : output.paint('red', '✗')} ${printable(name)}${durationSeconds >= 1 ? `  (${formatDuration(durationSeconds)})` : ''}`)
+  output.line(
+    `  ${ok ? output.paint('green', '✓') : output.paint('red', '✗')} ${printable(name)}${durationSeconds >= 1 ? `  (${formatDuration(durationSeconds)})` : ''}`,
+  )
   if (message !== null) output.line(`      ${printable(message)}`)
 }
 
@@ -24,5 +26,9 @@ export function renderStorageTest(output: Output, test: StorageTest): void {
     ...(test.freeBytes === null ? [] : [`${formatBytes(test.freeBytes)} free`]),
   ]
   output.line(`  ${facts.join(', ')}`)
-  output.line(test.ok ? `${output.paint('green', '✓')} ${printable(test.name)} keeps all ${test.cases.length} promises` : `${output.paint('red', '✗')} ${printable(test.name)} breaks ${broken} of ${test.cases.length} promises`)
+  output.line(
+    test.ok
+      ? `${output.paint('green', '✓')} ${printable(test.name)} keeps all ${test.cases.length} promises`
+      : `${output.paint('red', '✗')} ${printable(test.name)} breaks ${broken} of ${test.cases.length} promises`,
+  )
 }

@@ -52,23 +52,35 @@ export async function adoptDumps(repository: Repository, dumps: readonly Adoptab
   }
 
   if (adoption.source.inPlace) {
-    await underLease(repository, adoption, () => [], context, async (lease) => {
-      const used = await usedKeys(repository, lease.state(), context)
-      for (const dump of dumps) {
-        context.signal.throwIfAborted()
-        if (used.has(dump.key)) changed.push({ file: dump.verdict.file, reason: 'another run took it in meanwhile' })
-        else await take(lease, dump, keysInPlace(dump))
-      }
-    })
+    await underLease(
+      repository,
+      adoption,
+      () => [],
+      context,
+      async (lease) => {
+        const used = await usedKeys(repository, lease.state(), context)
+        for (const dump of dumps) {
+          context.signal.throwIfAborted()
+          if (used.has(dump.key)) changed.push({ file: dump.verdict.file, reason: 'another run took it in meanwhile' })
+          else await take(lease, dump, keysInPlace(dump))
+        }
+      },
+    )
   } else {
     for (const dump of dumps) {
       context.signal.throwIfAborted()
       const keys = await freeKeys(repository, dump, adoption, context)
       const objects = [keys.dump, ...(keys.info === null ? [] : [keys.info]), ...(keys.globals === null ? [] : [keys.globals])]
-      await underLease(repository, adoption, () => objects, context, async (lease) => {
-        const committed = await take(lease, dump, keys)
-        if (!committed) await removeOrphans(repository, lease, objects)
-      })
+      await underLease(
+        repository,
+        adoption,
+        () => objects,
+        context,
+        async (lease) => {
+          const committed = await take(lease, dump, keys)
+          if (!committed) await removeOrphans(repository, lease, objects)
+        },
+      )
     }
   }
   return { adopted, changed, warnings: await tidy(repository, adoption.cluster, context) }
@@ -86,7 +98,12 @@ function keysInPlace(dump: AdoptableDump): Keys {
 }
 
 /** Names that no object and no run of any cluster has: stem, else stem-2, stem-3, … */
-async function freeKeys(repository: Repository, { name, dump, infoKey, globalsKey, verdict }: AdoptableDump, adoption: Adoption, context: Context): Promise<Keys> {
+async function freeKeys(
+  repository: Repository,
+  { name, dump, infoKey, globalsKey, verdict }: AdoptableDump,
+  adoption: Adoption,
+  context: Context,
+): Promise<Keys> {
   const used = await usedKeys(repository, await readClusterLog(repository.storage, adoption.cluster, context), context)
   const day = Temporal.Instant.from(verdict.takenAt).toZonedDateTimeISO(adoption.timeZone).toPlainDate()
   const folder = folderOf(repository.layout, day)
@@ -95,7 +112,9 @@ async function freeKeys(repository: Repository, { name, dump, infoKey, globalsKe
     const stem = `${folder}${name.stem}${count === 1 ? '' : `-${count}`}`
     const keys = { dump: `${stem}${extension}`, info: infoKey === null ? null : `${stem}.info`, globals: globalsKey === null ? null : `${stem}.globals.sql` }
     const taken = await Promise.all(
-      [keys.dump, keys.info, keys.globals].map(async (key) => key !== null && (used.has(key) || (await repository.storage.stat(key, { signal: context.signal })) !== undefined)),
+      [keys.dump, keys.info, keys.globals].map(
+        async (key) => key !== null && (used.has(key) || (await repository.storage.stat(key, { signal: context.signal })) !== undefined),
+      ),
     )
     if (!taken.includes(true)) return keys
   }
@@ -110,8 +129,19 @@ async function usedKeys(repository: Repository, state: ClusterState, context: Co
 }
 
 /** Runs `work` under the cluster's lease. When it rejects, what it may have copied in is removed, unless it turns out to be committed. */
-async function underLease(repository: Repository, adoption: Adoption, objects: () => readonly string[], context: Context, work: (lease: Lease) => Promise<void>): Promise<void> {
-  await using lease = await takeLease(repository.storage, { cluster: adoption.cluster, run: adoption.run, verb: 'adopt', objects }, adoption.whereabouts, context)
+async function underLease(
+  repository: Repository,
+  adoption: Adoption,
+  objects: () => readonly string[],
+  context: Context,
+  work: (lease: Lease) => Promise<void>,
+): Promise<void> {
+  await using lease = await takeLease(
+    repository.storage,
+    { cluster: adoption.cluster, run: adoption.run, verb: 'adopt', objects },
+    adoption.whereabouts,
+    context,
+  )
   try {
     await work(lease)
     await lease.end('ok')
@@ -119,7 +149,11 @@ async function underLease(repository: Repository, adoption: Adoption, objects: (
     // A run that was taken over removes nothing: whoever took over does.
     if (!isFailure(error, 'locked')) {
       await giveUp(repository, lease, context).catch((clearing: unknown) => {
-        context.emit({ type: 'warning', code: 'clean-up-failed', message: `what this run left in "${repository.name}" could not be removed now (${messageOf(clearing)}); the next run removes it` })
+        context.emit({
+          type: 'warning',
+          code: 'clean-up-failed',
+          message: `what this run left in "${repository.name}" could not be removed now (${messageOf(clearing)}); the next run removes it`,
+        })
       })
     }
     throw error
@@ -150,7 +184,11 @@ async function takeIn(repository: Repository, lease: Lease, taking: Taking, cont
   const files = adoption.source.inPlace ? await filesInPlace(repository.storage, taking, context) : await copyIn(repository, taking, context)
   if (!adoption.source.inPlace) {
     const { content } = dump.dump
-    await checkStoredDump(repository.storage, { format: dump.dump.format, fileName: keys.dump.split('/').at(-1) ?? '', files, plainBytes: content.sizeBytes, fingerprint: content.fingerprint }, context)
+    await checkStoredDump(
+      repository.storage,
+      { format: dump.dump.format, fileName: keys.dump.split('/').at(-1) ?? '', files, plainBytes: content.sizeBytes, fingerprint: content.fingerprint },
+      context,
+    )
   }
   for (let attempt = 0; ; attempt += 1) {
     const facts = factsOf(taking, idOf(taking, attempt))
@@ -255,7 +293,12 @@ async function copyIn(repository: Repository, { dump, keys, adoption }: Taking, 
   const { source } = adoption
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'upload', subject: keys.dump, expectedBytes: dump.dump.sizeBytes })
-  const copied = await copyFile(source.storage, dump.key, repository.storage, keys.dump, { ...context, version: dump.dump.version })
+  const copied = await copyFile(source.storage, dump.key, repository.storage, keys.dump, { ...context, version: dump.dump.version }).catch(
+    async (error: unknown) => {
+      const now = await source.storage.stat(dump.key, { signal: context.signal })
+      throw now?.version === dump.dump.version ? error : changedMeanwhile(dump.verdict.file)
+    },
+  )
   if (copied.sha256 !== dump.dump.sha256) throw changedMeanwhile(dump.verdict.file)
   const files: StoredFile[] = [{ key: keys.dump, role: 'dump', ...copied }]
   for (const [key, role] of companions(keys)) {
@@ -264,7 +307,13 @@ async function copyIn(repository: Repository, { dump, keys, adoption }: Taking, 
     const { sizeBytes, sha256 } = await copyFile(source.storage, from, repository.storage, key, { ...context, version: null })
     files.push({ key, role, sizeBytes, sha256: role === 'info' ? '' : sha256 })
   }
-  context.emit({ type: 'step-ended', step: 'upload', subject: keys.dump, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: dump.dump.sizeBytes })
+  context.emit({
+    type: 'step-ended',
+    step: 'upload',
+    subject: keys.dump,
+    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+    doneBytes: dump.dump.sizeBytes,
+  })
   return files
 }
 
@@ -272,7 +321,13 @@ function companions(keys: Keys): readonly (readonly [string, 'info' | 'globals']
   return [...(keys.info === null ? [] : [[keys.info, 'info'] as const]), ...(keys.globals === null ? [] : [[keys.globals, 'globals'] as const])]
 }
 
-async function copyFile(from: Storage, fromKey: string, to: Storage, toKey: string, options: { readonly signal: AbortSignal; readonly version: string | null }): Promise<{ sizeBytes: number; sha256: string }> {
+async function copyFile(
+  from: Storage,
+  fromKey: string,
+  to: Storage,
+  toKey: string,
+  options: { readonly signal: AbortSignal; readonly version: string | null },
+): Promise<{ sizeBytes: number; sha256: string }> {
   let tally = new Tally()
   // A factory: a transfer that broke begins anew, and so does the digest.
   const body = () => {

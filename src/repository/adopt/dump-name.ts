@@ -50,7 +50,10 @@ function timeIn(stem: string): { time: NamedTime; index: number } | null {
   for (const pattern of timePatterns) {
     for (const match of [...stem.matchAll(pattern)].reverse()) {
       const part = (name: string) => Number(match.groups?.[name] ?? 0)
-      const time = realTime({ year: part('y'), month: part('m'), day: part('d'), hour: part('h'), minute: part('i'), second: part('s') }, match.groups?.['z'] === 'Z')
+      const time = realTime(
+        { year: part('y'), month: part('m'), day: part('d'), hour: part('h'), minute: part('i'), second: part('s') },
+        match.groups?.['z'] === 'Z',
+      )
       if (time !== null) return { time, index: match.index }
     }
   }
@@ -70,7 +73,8 @@ function realTime(fields: { year: number; month: number; day: number; hour: numb
 }
 
 /** Words of scripts, not of databases. */
-const generic = /^(backup|backups|dump|db|database|postgres|postgresql|pg|postgres[-_]dump|pg[-_]dump|pgdump|postgres[-_]backup|pg[-_]backup|db[-_]backup|db[-_]dump|full|partial|latest|daily|weekly|monthly|hourly|manual|pre|auto)([-_](backup|dump))?$/i
+const generic =
+  /^(backup|backups|dump|db|database|postgres|postgresql|pg|postgres[-_]dump|pg[-_]dump|pgdump|postgres[-_]backup|pg[-_]backup|db[-_]backup|db[-_]dump|full|partial|latest|daily|weekly|monthly|hourly|manual|pre|auto)([-_](backup|dump))?$/i
 
 /** What stands before the time: `pivotal_flow_backup_2024…` → `pivotal_flow`. Without a time a name says nothing. */
 function databaseIn(stem: string, timeIndex: number | null): string | null {

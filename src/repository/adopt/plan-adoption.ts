@@ -92,7 +92,10 @@ export async function planAdoption(repository: Repository, source: AdoptionSourc
     const before = known.byChecksum.get(sum)
     const twin = dumps.find((other) => other.dump.sha256 === judged.dump.sha256)
     if (before !== undefined && (before.deletedAt === null || !request.again)) {
-      const reason = before.deletedAt === null ? `the same bytes are backup ${before.id}` : `it was taken in before, as backup ${before.id}, and deleted ${before.deletedAt}; take it in again with --again`
+      const reason =
+        before.deletedAt === null
+          ? `the same bytes are backup ${before.id}`
+          : `it was taken in before, as backup ${before.id}, and deleted ${before.deletedAt}; take it in again with --again`
       verdicts.push({ ...judged.verdict, verdict: 'known', reason, backup: before.id })
     } else if (twin !== undefined) {
       verdicts.push({ ...judged.verdict, verdict: 'known', reason: `the same bytes as ${twin.verdict.file}` })
@@ -104,7 +107,18 @@ export async function planAdoption(repository: Repository, source: AdoptionSourc
   return { verdicts, dumps }
 }
 
-const noVerdict = { reason: null, backup: null, database: null, takenAt: null, datedBy: null, format: null, tables: null, rows: null, partial: false, warnings: [] } as const
+const noVerdict = {
+  reason: null,
+  backup: null,
+  database: null,
+  takenAt: null,
+  datedBy: null,
+  format: null,
+  tables: null,
+  rows: null,
+  partial: false,
+  warnings: [],
+} as const
 
 async function listSource(source: AdoptionSource, context: Context): Promise<readonly StoredObject[]> {
   const found: StoredObject[] = []
@@ -156,7 +170,12 @@ interface Judging {
   readonly plain: Omit<AdoptionVerdict, 'verdict'>
 }
 
-async function judge(object: StoredObject, name: DumpName, { source, keys, request, plain }: Judging, context: Context): Promise<AdoptableDump | AdoptionVerdict> {
+async function judge(
+  object: StoredObject,
+  name: DumpName,
+  { source, keys, request, plain }: Judging,
+  context: Context,
+): Promise<AdoptableDump | AdoptionVerdict> {
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'read-back', subject: plain.file, expectedBytes: object.sizeBytes })
   const folder = object.key.slice(0, object.key.lastIndexOf('/') + 1)
@@ -171,7 +190,14 @@ async function judge(object: StoredObject, name: DumpName, { source, keys, reque
     const warnings = warningsOf(dump, notes, dated, partial)
     const database = dump.content.database ?? notes?.database ?? name.database ?? request.database
     const rows = dump.content.tables.reduce((sum, table) => sum + (table.rows ?? 0), 0)
-    context.emit({ type: 'step-ended', step: 'read-back', subject: plain.file, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: dump.sizeBytes, note: `${dump.content.tables.length} tables` })
+    context.emit({
+      type: 'step-ended',
+      step: 'read-back',
+      subject: plain.file,
+      durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+      doneBytes: dump.sizeBytes,
+      note: `${dump.content.tables.length} tables`,
+    })
     return {
       key: object.key,
       name,
@@ -179,7 +205,18 @@ async function judge(object: StoredObject, name: DumpName, { source, keys, reque
       notes,
       infoKey,
       globalsKey: companion('.globals.sql'),
-      verdict: { ...plain, verdict: 'adopt', database, takenAt: dated.at.toString({ smallestUnit: 'millisecond' }), datedBy: dated.by, format: dump.format, tables: dump.content.tables.length, rows, partial, warnings },
+      verdict: {
+        ...plain,
+        verdict: 'adopt',
+        database,
+        takenAt: dated.at.toString({ smallestUnit: 'millisecond' }),
+        datedBy: dated.by,
+        format: dump.format,
+        tables: dump.content.tables.length,
+        rows,
+        partial,
+        warnings,
+      },
     }
   } catch (error) {
     context.signal.throwIfAborted()
@@ -195,12 +232,16 @@ function requireHonestName(name: DumpName, dump: ReadDump): void {
   // pg_dump without --format wrote many a .dump that is SQL text; what is in it is recorded, so that is no lie about how to open it.
   const outer = (extension: string) => (extension.endsWith('.gz') ? 'gzip' : extension.endsWith('.zst') ? 'zstd' : 'none')
   if (outer(name.extension) === outer(wanted)) return
-  throw new Failure('integrity', `its name ends in ${name.extension} and its content is ${dump.outer === 'none' ? 'not compressed' : dump.outer}; rename it to ${name.stem}${wanted}`)
+  throw new Failure(
+    'integrity',
+    `its name ends in ${name.extension} and its content is ${dump.outer === 'none' ? 'not compressed' : dump.outer}; rename it to ${name.stem}${wanted}`,
+  )
 }
 
 /** The extension that tells the truth about the content. A custom archive in gzip has none in this repository. */
 export function extensionOfContent({ format, outer }: Pick<ReadDump, 'format' | 'outer'>): string {
-  if (format === 'custom' && outer === 'gzip') throw new Failure('integrity', 'a custom archive in gzip cannot be opened by pg_restore; decompress it first (gunzip)')
+  if (format === 'custom' && outer === 'gzip')
+    throw new Failure('integrity', 'a custom archive in gzip cannot be opened by pg_restore; decompress it first (gunzip)')
   return `.${format === 'custom' ? 'dump' : 'sql'}${{ none: '', gzip: '.gz', zstd: '.zst' }[outer]}`
 }
 
@@ -219,7 +260,11 @@ function dateOf(name: DumpName, notes: ForeignNotes | undefined, modifiedAt: Tem
   const ahead = named === null ? '' : `its name says ${named.toString()}, which has not come yet; `
   const recorded = notes?.takenAt ?? null
   if (recorded !== null && isPast(recorded)) return { at: recorded, by: 'info', warning: ahead === '' ? null : `${ahead}dated by its .info` }
-  return { at: isPast(modifiedAt) ? modifiedAt : now, by: 'modification time', warning: `${ahead}${named === null ? 'its name holds no time; ' : ''}dated by its modification time` }
+  return {
+    at: isPast(modifiedAt) ? modifiedAt : now,
+    by: 'modification time',
+    warning: `${ahead}${named === null ? 'its name holds no time; ' : ''}dated by its modification time`,
+  }
 }
 
 /** Definitions without rows, or rows without definitions: no such dump brings a database back. A selection of tables cannot be told from a small database. */
@@ -235,7 +280,8 @@ function warningsOf(dump: ReadDump, notes: ForeignNotes | undefined, dated: Date
   if (notes?.problem !== undefined && notes.problem !== null) warnings.push(notes.problem)
   if (partial) warnings.push('it holds definitions without rows, or rows without definitions: taken in as partial, never the latest backup')
   const { suspicious, fingerprint } = dump.content
-  if (suspicious.length > 0) warnings.push(`it holds commands that psql would run on the restoring machine, which no pg_dump writes: ${suspicious.slice(0, 3).join(' · ')}`)
+  if (suspicious.length > 0)
+    warnings.push(`it holds commands that psql would run on the restoring machine, which no pg_dump writes: ${suspicious.slice(0, 3).join(' · ')}`)
   const skipped = fingerprint?.notCompared ?? []
   if (skipped.length > 0) warnings.push(`${skipped.length} parts of it have no fingerprint (${skipped[0]?.why ?? ''}), so a drill can only be partial`)
   return warnings
