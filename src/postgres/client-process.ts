@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import type { Readable, Writable } from 'node:stream'
+import { PassThrough, pipeline, type Readable, type Writable } from 'node:stream'
 import type { Emit } from '../kernel/event.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import type { Secret } from '../kernel/secret.ts'
@@ -115,8 +115,9 @@ interface Started {
 
 function running(child: ChildProcess, started: Started): ClientProcess {
   const { tool, options } = started
-  const { stdout, stderr, stdin } = child
-  if (stdout === null || stderr === null) throw new Error('a child process without pipes')
+  const { stderr, stdin } = child
+  if (child.stdout === null || stderr === null) throw new Error('a child process without pipes')
+  const stdout = keepUntilRead(child.stdout)
   const lines = keepLines(stderr, (line) => {
     const masked = maskSecrets(line, [started.password])
     options.emit?.({ type: 'tool-line', tool: tool.name, line: masked })
@@ -128,7 +129,7 @@ function running(child: ChildProcess, started: Started): ClientProcess {
 
   let stopping: Promise<void> | null = null
   let isEnded = false
-  const cancel = () => (stopping ??= isEnded ? Promise.resolve() : stop(child, ended, started))
+  const cancel = () => (stopping ??= isEnded ? Promise.resolve() : stop(child, stdout, ended, started))
   const onAbort = () => void cancel()
   const ended: Promise<ProcessEnd> = once(child, 'close').then(async ([exitCode, signal]: unknown[]) => {
     isEnded = true
@@ -166,9 +167,20 @@ function running(child: ChildProcess, started: Started): ClientProcess {
   }
 }
 
-async function stop(child: ChildProcess, ended: Promise<ProcessEnd>, started: Started): Promise<void> {
+/**
+ * When a program exits, Node drains whatever of its output nobody has begun to read, and it is lost. A storage may begin to draw only after
+ * a round trip, when a small dump is long over: so somebody reads from the start.
+ */
+function keepUntilRead(stdout: Readable): Readable {
+  const kept = new PassThrough()
+  // An error of the pipe destroys `kept` with it, and so reaches the reader.
+  pipeline(stdout, kept, () => undefined)
+  return kept
+}
+
+async function stop(child: ChildProcess, stdout: Readable, ended: Promise<ProcessEnd>, started: Started): Promise<void> {
   // Nobody may be reading any more, and 'close' comes only after all output was taken.
-  child.stdout?.resume()
+  stdout.resume()
   child.stdin?.destroy()
   // Inside a container the signals end only `docker exec`; there the session must go first, and pg_dump follows it.
   if (started.tool.container !== null) await endTheirSession(started)
