@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs every benchmark bench/*.bench.ts, or those whose names contain an argument.
+# Runs every benchmark, or those whose names contain an argument.
 set -eu
 cd "$(dirname "$0")/.."
 ran=
-for file in bench/*.bench.ts; do
+for file in bench/dump.ts bench/stream.ts bench/fingerprint.ts; do
   [ -f "$file" ] || continue
   case $file in *"${1:-}"*) ;; *) continue ;; esac
   echo "bench: $file"

@@ -4,7 +4,7 @@ import type { Backup } from '../repository/backup.ts'
 import { append, readClusterLog } from '../repository/commit-log.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import { takeLease } from '../repository/lease.ts'
-import { Failure } from '../kernel/failure.ts'
+import { Failure, messageOf } from '../kernel/failure.ts'
 import { locateBackup } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
 import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
@@ -60,17 +60,18 @@ export async function deleteBackup(workspace: Workspace, options: ChangeOptions 
 
   const run = newRunId(context)
   for (const { repository } of holders) {
-    const lease = await takeLease(repository.storage, { cluster: found.state.cluster, run, verb: 'delete', objects: () => [] }, workspace.machine.whereabouts, context)
+    await using lease = await takeLease(repository.storage, { cluster: found.state.cluster, run, verb: 'delete', objects: () => [] }, workspace.machine.whereabouts, context)
     try {
       // Planned again under the lease: what was asked about may have changed while somebody read the question.
       const record = lease.state().backups.get(id)
       if (record !== undefined && record.deleted === null) {
         const plan = await planDelete(repository, lease.state(), record, context)
-        await executeDelete(repository, lease, plan, options.reason, run, context)
+        await executeDelete(repository, lease, plan, options.reason, run)
       }
       await lease.end('ok')
     } catch (error) {
-      await lease.end('failed')
+      // A failing end must not hide why: the lease is then free when it is stale, and the next run carries the deletion on.
+      await lease.end('failed').catch((ending: unknown) => context.emit({ type: 'note', message: `the lease could not be given back: ${messageOf(ending)}` }))
       throw error
     }
   }

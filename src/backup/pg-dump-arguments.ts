@@ -1,3 +1,4 @@
+import { fingerprintSettings } from '../dump/pinned-settings.ts'
 import type { Compression, DumpFormat } from './file-names.ts'
 import type { Selection } from './left-out.ts'
 
@@ -15,6 +16,14 @@ export interface DumpArguments {
   /** The source database's own encoding: nothing is converted, so nothing can fail to convert (fingerprints are taken of this text). */
   readonly encoding: string
 }
+
+const { search_path: _emptiedByPgDumpItself, ...withoutSearchPath } = fingerprintSettings
+
+/**
+ * The settings of pg_dump's sessions. It empties the search path by itself before it reads anything, and goes back to the role's own only to
+ * match patterns: pinned here, `--table=orders` would match nothing, and `--exclude-table=orders` would leave nothing out without a word.
+ */
+export const pgDumpSettings: Readonly<Record<string, string>> = Object.freeze(withoutSearchPath)
 
 /** pg_dump's arguments but for the connection, which travels in the environment. Values never stand alone, so none can be taken for an option. */
 export function pgDumpArguments(options: DumpArguments): readonly string[] {

@@ -14,7 +14,7 @@ import { makeStage } from '../repository/stage.ts'
 import { Tally } from '../stream/tally.ts'
 import type { Compression } from './file-names.ts'
 import type { OpenSource } from './open-source.ts'
-import { pgDumpArguments } from './pg-dump-arguments.ts'
+import { pgDumpArguments, pgDumpSettings } from './pg-dump-arguments.ts'
 import type { StoredDump } from './store-dump.ts'
 import { createObject, type Targets } from './store-target.ts'
 import type { DumpRequest } from './take-dump.ts'
@@ -32,7 +32,7 @@ export async function storeDirectoryDump(request: DumpRequest, source: OpenSourc
   await using pgDump = await startClient(source.dumpTool, pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }), source.target, {
     applicationName: 'tidemark pg_dump',
     database: request.database,
-    settings: fingerprintSettings,
+    settings: pgDumpSettings,
     signal: context.signal,
     emit: context.emit,
   })

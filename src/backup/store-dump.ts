@@ -13,7 +13,7 @@ import { tee } from '../stream/tee.ts'
 import { compressZstd } from '../stream/zstd-frames.ts'
 import type { Compression } from './file-names.ts'
 import type { OpenSource } from './open-source.ts'
-import { pgDumpArguments } from './pg-dump-arguments.ts'
+import { pgDumpArguments, pgDumpSettings } from './pg-dump-arguments.ts'
 import { storeDirectoryDump } from './store-directory-dump.ts'
 import { createObject, type StoreTarget, type Targets } from './store-target.ts'
 import type { DumpRequest } from './take-dump.ts'
@@ -41,7 +41,7 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
     source.dumpTool,
     pgDumpArguments({ ...request, compression, snapshot: source.snapshot, jobs: 1, directory: null, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }),
     source.target,
-    { applicationName: 'tidemark pg_dump', database: request.database, settings: fingerprintSettings, signal: context.signal, emit: context.emit },
+    { applicationName: 'tidemark pg_dump', database: request.database, settings: pgDumpSettings, signal: context.signal, emit: context.emit },
   )
   const reader = createDumpReader(request.format === 'plain' ? 'plain' : 'custom', { fingerprint: request.fingerprint, settings: fingerprintSettings })
   const dump = rememberFailure(wholeDump(pgDump, reader, context.signal))

@@ -1,5 +1,5 @@
 import type { Context } from '../kernel/context.ts'
-import { isFailure, messageOf } from '../kernel/failure.ts'
+import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import type { Lease } from '../repository/lease.ts'
 import type { StoredFile } from '../repository/manifest.ts'
 import type { Repository } from '../repository/repository.ts'
@@ -52,9 +52,9 @@ export function createTargets(context: Context): Targets {
   }
   const giveUp = async (target: StoreTarget, error: unknown) => {
     if (!living.delete(target)) return
-    failed.push({ name: target.repository.name, error })
-    if (!context.signal.aborted && living.size > 0) context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${target.repository.name}" failed and is left out: ${messageOf(error)}` })
-    await clear(target, error, context)
+    const reason = await clear(target, error, context)
+    failed.push({ name: target.repository.name, error: reason })
+    if (!context.signal.aborted && living.size > 0) context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${target.repository.name}" failed and is left out: ${messageOf(reason)}` })
   }
 
   return {
@@ -100,12 +100,13 @@ export function createTargets(context: Context): Targets {
 
 /**
  * Removes what the run wrote and ends its lease. Where that fails, or another run took over, the lease is left open:
- * the log names the objects, and whoever takes the lease next removes them. A run that was taken over removes nothing itself.
+ * the log names the objects, and whoever takes the lease next removes them. A run that was taken over removes nothing itself, and that it was
+ * is why it failed, whatever it stumbled over first (its objects were removed under its hands). Returns the reason to tell.
  */
-async function clear(target: StoreTarget, error: unknown, context: Context): Promise<void> {
+async function clear(target: StoreTarget, error: unknown, context: Context): Promise<unknown> {
   const unstoppable = { ...context, signal: new AbortController().signal }
   try {
-    if (isFailure(error, 'locked')) return
+    if (isFailure(error, 'locked')) return error
     if ((await target.lease.abandon()) === 'abandoned') {
       for (const key of target.written) await target.repository.storage.delete(key, unstoppable)
       await target.lease.end(context.signal.aborted ? 'cancelled' : 'failed')
@@ -114,8 +115,10 @@ async function clear(target: StoreTarget, error: unknown, context: Context): Pro
       await target.lease.end('partial')
     }
   } catch (clearing) {
+    if (isFailure(clearing, 'locked')) return new Failure('locked', clearing.message, { cause: error, hints: clearing.hints, details: clearing.details })
     context.emit({ type: 'warning', code: 'clean-up-failed', message: `what this run left in "${target.repository.name}" could not be removed now (${messageOf(clearing)}); the next run removes it` })
   } finally {
     await target.lease[Symbol.asyncDispose]()
   }
+  return error
 }

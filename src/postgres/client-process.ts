@@ -226,7 +226,8 @@ function keepLines(stream: Readable, see: (line: string) => string): { kept(): r
   const last: string[] = []
   let rest = ''
   const add = (line: string) => {
-    const masked = see(line.slice(0, longestLine))
+    // Masked before it is cut, or half a secret would be left.
+    const masked = see(line).slice(0, longestLine)
     if (first.length < keptFirst) first.push(masked)
     else if (last.push(masked) > keptLast) last.shift()
   }

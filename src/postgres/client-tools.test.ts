@@ -101,3 +101,10 @@ it.each([
   ['md50123456789abcdef0123456789abcdef', '***'],
   ['nothing secret', 'nothing secret'],
 ])('a secret is masked: %s', (line, masked) => expect(maskSecrets(line, [new Secret('hunter2:x'), null, new Secret('')])).toBe(masked))
+
+it.each([
+  ['r', 'pg_dump: error: permission denied, password r', 'pg_dump: error: permission denied, password ***'],
+  ['postgres', 'role "postgres", /usr/lib/postgresql/15/bin', 'role "***", /usr/lib/postgresql/15/bin'],
+  ['s3cretlongword', 'xs3cretlongwordy', 'x***y'],
+  ['a.b', 'xa.bx xaxbx', 'x***x xaxbx'],
+])('a password %s garbles no word that it is only part of', (password, line, masked) => expect(maskSecrets(line, [new Secret(password)])).toBe(masked))

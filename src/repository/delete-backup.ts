@@ -2,7 +2,7 @@ import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import { isAtLeast } from './backup.ts'
 import { livingBackups, type BackupRecord, type ClusterState } from './cluster-log.ts'
-import { deleteTree, type Lease } from './lease.ts'
+import type { Lease } from './lease.ts'
 import { updateLatestAlias } from './latest-alias.ts'
 import { readManifest } from './manifest.ts'
 import type { Repository } from './repository.ts'
@@ -44,19 +44,9 @@ async function objectsOf(repository: Repository, record: BackupRecord, context: 
 }
 
 /** Carries a plan out: tombstone → alias → objects → purged. The tombstone is the deletion; a crash after it is finished by the next deletion. */
-export async function executeDelete(repository: Repository, lease: Lease, plan: DeletePlan, reason: string, run: string, context: Context): Promise<void> {
+export async function executeDelete(repository: Repository, lease: Lease, plan: DeletePlan, reason: string, run: string): Promise<void> {
   if (plan.refusals.length > 0) throw new Failure('target-unsafe', `backup ${plan.backup} is not deleted: ${plan.refusals.join('; ')}`)
   await lease.append({ kind: 'delete', backup: plan.backup, reason, objects: [...plan.objects], run })
   await updateLatestAlias(repository.storage, lease.state())
-  await purgeTombstones(repository, lease, run, context)
-}
-
-/** Removes the objects of every tombstone whose purge was interrupted, and of new ones. Keys that a living backup uses are spared. */
-export async function purgeTombstones(repository: Repository, lease: Lease, run: string, context: Context): Promise<void> {
-  const used = new Set(livingBackups(lease.state()).map((record) => record.facts.key))
-  for (const record of lease.state().backups.values()) {
-    if (record.deleted === null || record.deleted.purged) continue
-    for (const key of record.deleted.objects) if (!used.has(key)) await deleteTree(repository.storage, key, context)
-    await lease.append({ kind: 'purged', backup: record.facts.id, run })
-  }
+  await lease.purge()
 }

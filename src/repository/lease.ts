@@ -2,10 +2,11 @@ import type { Context } from '../kernel/context.ts'
 import { utc } from '../kernel/clock.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
-import { append, listClusters, readClusterLog } from './commit-log.ts'
+import { append, readClusterLog } from './commit-log.ts'
 import type { ClusterState, OpenRun } from './cluster-log.ts'
 import type { Holder, NewEntry } from './commit-entry.ts'
-import { commitKey, leaseKey, leasesPrefix, manifestsPrefix, stemOf } from './layout.ts'
+import { commitKey, leaseKey, leasesPrefix } from './layout.ts'
+import { purgeTombstones, sweepInterrupted } from './sweep.ts'
 
 /** How often a holder rewrites its heartbeat, and the age at which others may take over. Eight beats may be lost. */
 const heartbeatMs = 15_000
@@ -39,6 +40,8 @@ export interface Lease extends AsyncDisposable {
    * otherwise the entry that it writes takes the number a late commit would need, so that what is removed afterwards can never be listed.
    */
   abandon(): Promise<'abandoned' | 'committed'>
+  /** Removes the objects of tombstones. */
+  purge(): Promise<void>
   end(outcome: 'ok' | 'partial' | 'failed' | 'cancelled'): Promise<void>
 }
 
@@ -67,7 +70,8 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
   const heart = beat(storage, request, holder, epoch, context)
   try {
     await heart.first
-    state = await sweepInterrupted(storage, state, epoch, request.run, context)
+    state = await sweepInterrupted(storage, state, { epoch, run: request.run }, context)
+    state = await finishDeletions(storage, state, { epoch, run: request.run }, context)
     await forgetHeartbeats(storage, request.cluster, epoch, context)
   } catch (error) {
     await heart.stop()
@@ -103,6 +107,9 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
         throw error
       }
     },
+    purge: async () => {
+      state = await purgeTombstones(storage, state, { epoch, run: request.run }, context)
+    },
     end: async (outcome) => {
       // Cancelled runs must be able to say so: the append does not listen to the run's signal.
       state = await append(storage, state, { kind: 'end', epoch, outcome, run: request.run }, { ...context, signal: new AbortController().signal }, { epoch })
@@ -110,6 +117,17 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
       await storage.delete(leaseKey(request.cluster, epoch)).catch(forgetHeartbeat(context))
     },
     [Symbol.asyncDispose]: heart.stop,
+  }
+}
+
+/** Deletions that were interrupted are carried on by whoever comes next. A storage that still holds the objects fast (a lock, a missing right) stops no backup. */
+async function finishDeletions(storage: Storage, state: ClusterState, holder: { epoch: number; run: string }, context: Context): Promise<ClusterState> {
+  try {
+    return await purgeTombstones(storage, state, holder, context)
+  } catch (error) {
+    if (!isFailure(error) || error.code === 'locked') throw error
+    context.emit({ type: 'warning', code: 'clean-up-failed', message: `an interrupted deletion could not be finished: ${error.message}` })
+    return state
   }
 }
 
@@ -180,58 +198,4 @@ function lockedBy(cluster: string, run: OpenRun, ageMs?: number): Failure {
     hints: ['wait for it to end, or stop it', `a run that died is taken over by itself ${leaseTtlMs / 1000} s after its last sign`],
     details: { run: run.run, host: run.holder.host, pid: run.holder.pid, since: run.at },
   })
-}
-
-/**
- * Removes what dead runs left outside the log. A file that a living backup of any cluster has, or that another cluster's run is writing,
- * is never touched, whatever folder it lies in; a key once named by a dead run is never used again (`burntKeys`), so its stale
- * writer, should it wake, can overwrite nothing.
- */
-async function sweepInterrupted(storage: Storage, state: ClusterState, epoch: number, run: string, context: Context): Promise<ClusterState> {
-  if (state.interrupted.length === 0) return state
-  const spared = await sparedNames(storage, state, context)
-  let current = state
-  for (const dead of state.interrupted) {
-    const own = dead.committed === null ? [] : dead.objects
-    for (const key of dead.objects) if (!own.includes(key) && !spared.has(baseName(key))) await deleteTree(storage, key, context)
-    await forgetManifests(storage, current, context)
-    current = await append(storage, current, { kind: 'swept', epoch, interrupted: dead.epoch, run }, context, { epoch })
-    context.emit({ type: 'note', message: `removed what the interrupted ${dead.verb} ${dead.run} had left` })
-  }
-  return current
-}
-
-/** Removes manifests that no commit entry names: a run died between the two. Under our lease nobody else is about to name one. */
-async function forgetManifests(storage: Storage, state: ClusterState, context: Context): Promise<void> {
-  const named = new Set([...state.backups.values()].map((record) => record.manifest.key))
-  const orphans: string[] = []
-  for await (const { key } of storage.list(manifestsPrefix(state.cluster), context)) if (!named.has(key)) orphans.push(key)
-  for (const key of orphans) await storage.delete(key, context)
-}
-
-function baseName(key: string): string {
-  return key.replace(/\/$/, '').split('/').at(-1) ?? key
-}
-
-/** File names in use: those of living backups of all clusters, with their companions, and those that other clusters' open runs may be writing. */
-async function sparedNames(storage: Storage, state: ClusterState, context: Context): Promise<ReadonlySet<string>> {
-  const names = new Set<string>()
-  for (const cluster of await listClusters(storage, context.signal)) {
-    const log = cluster === state.cluster ? state : await readClusterLog(storage, cluster, context)
-    for (const { facts, deleted } of log.backups.values()) {
-      if (deleted !== null) continue
-      const stem = stemOf(facts.fileName)
-      for (const name of [facts.fileName, baseName(facts.key), `${stem}.info`, `${stem}.globals.sql`]) names.add(name)
-    }
-    if (cluster !== state.cluster) for (const key of log.open?.objects ?? []) names.add(baseName(key))
-  }
-  return names
-}
-
-/** Deletes an object, or, for a key ending in `/`, everything below it. */
-export async function deleteTree(storage: Storage, key: string, context: Pick<Context, 'signal'>): Promise<void> {
-  if (!key.endsWith('/')) return storage.delete(key, context)
-  const keys: string[] = []
-  for await (const object of storage.list(key, context)) keys.push(object.key)
-  for (const each of keys) await storage.delete(each, context)
 }

@@ -104,6 +104,7 @@ A backup ends "verified": every byte was read back and its content equals what p
         output.line(`  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`)
         if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: tidemark drill ${backup.id}`)
       }
+      for (const warning of warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning, true)}`)
       if (result.partial) runtime.exitCode = 3
     })
   })

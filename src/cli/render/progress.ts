@@ -82,7 +82,9 @@ export function textProgress(output: Output, clock: Clock): ProgressListener {
           return
         }
         case 'warning':
-          return say(`${output.paint('yellow', '!')} ${printable(event.message, true)}`)
+          // Also with --quiet: it is no remark that something was left out.
+          clear()
+          return void output.stderr.write(`${output.paint('yellow', '!')} ${printable(event.message, true)}\n`)
         case 'note':
           return output.verbose ? say(`${output.paint('dim', '·')} ${printable(event.message, true)}`) : undefined
         case 'tool-line':
