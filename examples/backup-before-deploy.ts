@@ -17,7 +17,8 @@ async function main(): Promise<void> {
   // Restores it into a scratch database, compares every row with what was dumped, and drops it again.
   const { proof } = await tide.drill(backup.id)
   console.log(`${proof.outcome}: ${proof.tables.length} tables came back in ${proof.restoreSeconds.toFixed(1)} s`)
-  if (proof.outcome !== 'proven') throw new Error(`not safe to deploy: ${[...proof.problems, ...proof.notCompared.map(({ what }) => `${what} was not compared`)].join('; ')}`)
+  if (proof.outcome !== 'proven')
+    throw new Error(`not safe to deploy: ${[...proof.problems, ...proof.notCompared.map(({ what }) => `${what} was not compared`)].join('; ')}`)
 
   const all = await tide.listBackups()
   console.log(`${all.length} backups; the newest is ${all[0]?.filename ?? 'none'}`)

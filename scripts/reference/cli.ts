@@ -13,13 +13,16 @@ export function cliPage(): string {
     '',
     '# Command line',
     '',
-    `${program.description()}`,
+    program.description(),
     '',
     '    tidemark <command> [cluster] [options]',
     '',
     'With one cluster configured its name may be left out. `tidemark <command> --help` prints what stands here.',
     '',
-    ...table(['command', 'what'], visible.flatMap((command) => leavesOf(command).map((leaf) => [`[${code(nameOf(leaf))}](#${anchorOf(leaf)})`, leaf.description()]))),
+    ...table(
+      ['command', 'what'],
+      visible.flatMap((command) => leavesOf(command).map((leaf) => [`[${code(nameOf(leaf))}](#${anchorOf(leaf)})`, leaf.description()])),
+    ),
     '',
     '## Options that every command has',
     '',
@@ -46,7 +49,15 @@ function commandSection(command: Command, common: ReadonlySet<string>): string[]
     `${capital(command.description())}.`,
     '',
     `    ${nameOf(command)} ${command.usage()}`,
-    ...(words.length === 0 ? [] : ['', ...table(['argument', 'meaning'], words.map((word) => [code(word.required ? `<${word.name()}>` : `[${word.name()}]`), withDefault(word.description, word.defaultValue)]))]),
+    ...(words.length === 0
+      ? []
+      : [
+          '',
+          ...table(
+            ['argument', 'meaning'],
+            words.map((word) => [code(word.required ? `<${word.name()}>` : `[${word.name()}]`), withDefault(word.description, word.defaultValue)]),
+          ),
+        ]),
     ...(options.length === 0 ? [] : ['', ...optionTable(options)]),
     ...(after === '' ? [] : ['', '```text', after, '```']),
   ]
@@ -55,12 +66,18 @@ function commandSection(command: Command, common: ReadonlySet<string>): string[]
 function optionTable(options: readonly Option[]): string[] {
   return table(
     ['option', 'meaning'],
-    options.map((option) => [code(option.flags), withDefault([option.description, option.argChoices === undefined ? '' : `one of ${option.argChoices.join(', ')}`].filter((text) => text !== '').join('; '), option.negate ? undefined : option.defaultValue)]),
+    options.map((option) => [
+      code(option.flags),
+      withDefault(
+        [option.description, option.argChoices === undefined ? '' : `one of ${option.argChoices.join(', ')}`].filter((text) => text !== '').join('; '),
+        option.negate ? undefined : option.defaultValue,
+      ),
+    ]),
   )
 }
 
 function withDefault(text: string, value: unknown): string {
-  return value === undefined || typeof value === 'boolean' ? text : `${text} (default: \`${String(value)}\`)`
+  return typeof value === 'string' || typeof value === 'number' ? `${text} (default: \`${value}\`)` : text
 }
 
 /** What `addHelpText('after', …)` adds; commander keeps it as a listener, so it is printed and the rest taken away. */
@@ -75,7 +92,10 @@ function afterHelp(command: Command): string {
 }
 
 function commandsOf(command: Command): Command[] {
-  return command.createHelp().visibleCommands(command).filter((each) => each.name() !== 'help')
+  return command
+    .createHelp()
+    .visibleCommands(command)
+    .filter((each) => each.name() !== 'help')
 }
 
 function leavesOf(command: Command): Command[] {

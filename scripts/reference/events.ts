@@ -1,4 +1,4 @@
-import { isEmitted, plainType, readSource } from './declarations.ts'
+import { isEmitted, plainType, readSource, statementsOf } from './declarations.ts'
 import { code, generated, table } from './markdown.ts'
 
 const file = 'src/kernel/event.ts'
@@ -14,7 +14,12 @@ export function eventsPage(): string {
     'What Tidemark tells while it works: one JSON object per line on standard error with `--progress=json`, or the argument of `onEvent` in Node.',
     'The result itself is on standard output. New kinds and new keys may be added; what is here keeps its meaning.',
     '',
-    ...table(['type', 'keys', 'meaning'], eventsOf(source).filter(({ type }) => isEmitted(type)).map(({ type, keys, about }) => [code(type), keys.map(code).join('<br>'), about])),
+    ...table(
+      ['type', 'keys', 'meaning'],
+      eventsOf(source)
+        .filter(({ type }) => isEmitted(type))
+        .map(({ type, keys, about }) => [code(type), keys.map(code).join('<br>'), about]),
+    ),
     '',
     '`step` is one of ' + wordsOf(source, 'Step').map(code).join(', ') + '.',
     '',
@@ -24,20 +29,13 @@ export function eventsPage(): string {
 }
 
 function eventsOf(source: string): { type: string; keys: string[]; about: string }[] {
-  const union = source.slice(source.indexOf('export type Event ='), source.indexOf('export type Verb ='))
-  const events: { type: string; keys: string[]; about: string }[] = []
-  let about = ''
-  for (const line of union.split('\n').slice(1).map((each) => each.trim())) {
-    if (line === '') continue
-    const comment = /^\/\*\*\s*(.*?)\s*\*\/$/.exec(line)
-    const member = /^\| \{ type: '([\w-]+)'; (.*) \}$/.exec(line)
-    if (comment !== null) about = comment[1] ?? ''
-    else if (member !== null) {
-      events.push({ type: member[1] ?? '', keys: plainType(member[2] ?? '').split('; '), about: about === '' ? ownMeaning(member[1] ?? '') : about })
-      about = ''
-    } else throw new Error(`${file}: a line of Event is not understood: ${line}`)
-  }
-  return events
+  const start = source.indexOf('export type Event =') + 'export type Event ='.length
+  return statementsOf(source.slice(start, source.indexOf('export type Verb =')), /^\| \{/).map(({ about, text }) => {
+    const member = /^\| \{ type: '([\w-]+)'; (.*) \}$/.exec(text)
+    if (member === null) throw new Error(`${file}: an event is not understood: ${text}`)
+    const [, type = '', keys = ''] = member
+    return { type, keys: plainType(keys).split('; '), about: about === '' ? ownMeaning(type) : about }
+  })
 }
 
 /** Of those that explain themselves in the code. */

@@ -17,7 +17,8 @@ const exitCodes: Readonly<Record<number, string>> = {
 
 /** docs/reference/failures.md: the table of kernel/failure.ts. Throws for an exit code that is not explained. */
 export function failuresPage(): string {
-  for (const { exit } of Object.values(failures)) if (exitCodes[exit] === undefined) throw new Error(`exit code ${exit} is not explained in scripts/reference/failures.ts`)
+  for (const { exit } of Object.values(failures))
+    if (exitCodes[exit] === undefined) throw new Error(`exit code ${exit} is not explained in scripts/reference/failures.ts`)
   return [
     generated,
     '',
@@ -33,13 +34,19 @@ export function failuresPage(): string {
     '',
     '## Exit codes',
     '',
-    ...table(['exit', 'meaning'], Object.entries(exitCodes).map(([exit, meaning]) => [exit, meaning])),
+    ...table(
+      ['exit', 'meaning'],
+      Object.entries(exitCodes).map(([exit, meaning]) => [exit, meaning]),
+    ),
     '',
     '## Codes',
     '',
     'HTTP is the status that the HTTP API will answer with, once there is one.',
     '',
-    ...table(['code', 'exit', 'HTTP', 'meaning'], Object.entries(failures).map(([name, { exit, http, about }]) => [code(name), String(exit), String(http), about])),
+    ...table(
+      ['code', 'exit', 'HTTP', 'meaning'],
+      Object.entries(failures).map(([name, { exit, http, about }]) => [code(name), String(exit), String(http), about]),
+    ),
     '',
   ].join('\n')
 }

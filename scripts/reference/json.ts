@@ -19,7 +19,14 @@ export function jsonPage(): string {
     return Object.entries(node.properties ?? {}).map(([name, inner]) => explained(of, name, typeText(inner)))
   }
   const ofInterface = (of: string, file: string) => interfaceMembers(file, of).map(({ name, type, about }) => explained(of, name, type, about))
-  const section = (title: string, about: string, rows: readonly (readonly string[])[]) => ['', `## ${title}`, '', about, '', ...table(['key', 'type', 'meaning'], rows)]
+  const section = (title: string, about: string, rows: readonly (readonly string[])[]) => [
+    '',
+    `## ${title}`,
+    '',
+    about,
+    '',
+    ...table(['key', 'type', 'meaning'], rows),
+  ]
 
   const page = [
     generated,
@@ -33,10 +40,20 @@ export function jsonPage(): string {
     '- A failure is `{ "error": { "code", "message", "hints", "exitCode" } }`, added to what was reached. Codes: [failures.md](failures.md).',
     '- Passwords never occur; in connection URLs they are `***`.',
     '',
-    ...table(['command', 'document'], documents.map(([command, document]) => [code(command), code(document)])),
-    ...section('Backup', 'The facts of a backup never change; the second part is what is known of it now.', [...ofSchema('Backup', backupFactsSchema), ...ofInterface('Backup', 'src/repository/backup.ts')]),
+    ...table(
+      ['command', 'document'],
+      documents.map(([command, document]) => [code(command), code(document)]),
+    ),
+    ...section('Backup', 'The facts of a backup never change; the second part is what is known of it now.', [
+      ...ofSchema('Backup', backupFactsSchema),
+      ...ofInterface('Backup', 'src/repository/backup.ts'),
+    ]),
     ...section('VerifiedBackup', 'What `verify` found.', ofInterface('VerifiedBackup', 'src/verify/verify-backup.ts')),
-    ...section('RestorePlan', 'What a restore does or would do. `refusals` that are not empty end with exit code 15, and nothing is done.', ofInterface('RestorePlan', 'src/restore/plan-restore.ts')),
+    ...section(
+      'RestorePlan',
+      'What a restore does or would do. `refusals` that are not empty end with exit code 15, and nothing is done.',
+      ofInterface('RestorePlan', 'src/restore/plan-restore.ts'),
+    ),
     ...section('RestoreResult', 'What a restore did.', ofInterface('RestoreResult', 'src/api/restore-options.ts')),
     ...section('UndoPlan', 'What `undo` does or would do.', ofInterface('UndoPlan', 'src/restore/undo-restore.ts')),
     ...section('DeletePlan', 'What `delete` does or would do, for each repository.', ofInterface('DeletePlan', 'src/repository/delete-backup.ts')),
@@ -53,6 +70,7 @@ export function jsonPage(): string {
 }
 
 const documents: readonly (readonly [string, string])[] = [
+  ['init', '{ "configFile", "secretFile", "cluster", "usable", "ready", "findings": [Finding], "repositories": [InitializedRepository], "backup": Backup or null, "dryRun" }'],
   ['backup', 'Backup and "warnings"; of several databases { "backups": [Backup], "warnings": [] }'],
   ['backup --dry-run', '{ "plan": { "cluster", "databases", "repositories", "lines" } }'],
   ['list', '{ "backups": [Backup], "windows": [] }'],
@@ -63,9 +81,13 @@ const documents: readonly (readonly [string, string])[] = [
   ['delete', '{ "plans": [{ "repository", "plan": DeletePlan }], "deleted": boolean }'],
   ['drill', '{ "proof": Proof }'],
   ['doctor', '{ "ok": boolean, "findings": [Finding] }'],
+  ['doctor --sql', '{ "cluster", "sql" }'],
   ['repo init', '{ "repositories": [InitializedRepository] }'],
   ['repo test', '{ "storages": [StorageTest] }'],
-  ['repo adopt', '{ "directory", "cluster", "repositories": [{ "repository", "inPlace", "files": [AdoptionVerdict] }], "adopted": [Backup], "warnings": [], "dryRun" }'],
+  [
+    'repo adopt',
+    '{ "directory", "cluster", "repositories": [{ "repository", "inPlace", "files": [AdoptionVerdict] }], "adopted": [Backup], "warnings": [], "dryRun" }',
+  ],
   ['config show', '{ "configFile", "envFile", "settings": [{ "path", "value", "origin" }], "ignored": [{ "variable", "reason" }] }'],
   ['config check', '{ "valid": boolean, "findings": [{ "severity", "message" }] }'],
 ]
@@ -86,7 +108,10 @@ function typeText(node: SchemaNode): string {
   if (node.enum !== undefined) return node.enum.map((value) => `'${value}'`).join(' | ')
   if (node.anyOf !== undefined) return node.anyOf.map(typeText).join(' | ')
   if (node.type === 'array') return node.items === undefined ? '[]' : `[${typeText(node.items)}]`
-  if (node.properties !== undefined) return `{ ${Object.entries(node.properties).map(([name, inner]) => `${name}: ${typeText(inner)}`).join('; ')} }`
+  if (node.properties !== undefined)
+    return `{ ${Object.entries(node.properties)
+      .map(([name, inner]) => `${name}: ${typeText(inner)}`)
+      .join('; ')} }`
   if (typeof node.additionalProperties === 'object') return `{ [name]: ${typeText(node.additionalProperties)} }`
   const types = typeof node.type === 'string' ? [node.type] : (node.type ?? ['any'])
   return types.map((type) => (type === 'integer' ? 'number' : type)).join(' | ')

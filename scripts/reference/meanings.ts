@@ -29,7 +29,8 @@ export const meanings: Readonly<Record<string, string>> = {
   'Backup.safety': 'taken by `restore --replace` of what it replaced: complete, but never `latest`',
   'Backup.committedAs': 'the state it was born with',
   'Backup.adopted': 'taken in by `repo adopt`',
-  'Backup.state': '`stored`: durable. `verified`: read back and equal to its fingerprint. `proven`: restored, and the content was equal. `damaged`: none of them',
+  'Backup.state':
+    '`stored`: durable. `verified`: read back and equal to its fingerprint. `proven`: restored, and the content was equal. `damaged`: none of them',
   'Backup.keptUntil': 'null in this version: nothing is expired',
   'Backup.keptBecause': 'why it is kept: the pin',
   'Backup.pinned': 'kept for ever',
@@ -87,7 +88,8 @@ export const meanings: Readonly<Record<string, string>> = {
   'Proof.cluster': 'the cluster',
   'Proof.backup': 'the backup that was drilled',
   'Proof.database': 'its database',
-  'Proof.outcome': '`proven`: everything the dump holds was equal. `partial`: equal as far as compared. `failed`: it differs, did not restore, or a check failed',
+  'Proof.outcome':
+    '`proven`: everything the dump holds was equal. `partial`: equal as far as compared. `failed`: it differs, did not restore, or a check failed',
   'Proof.at': 'when it was judged',
   'Proof.host': 'the machine',
   'Proof.tool': 'version of Tidemark',

@@ -112,7 +112,8 @@ export interface Verification extends Omit<VerifiedBackup, 'tables'> {
  * How to restore. Each option that replaces or drops something is the consent to it: nobody is asked. Without any, a new
  * database `<database>_restore_<time>` is made beside the original.
  */
-export interface RestoreBackupOptions extends ScopeOptions, Omit<RestoreOptions, 'wanted' | 'backup' | 'file' | 'cluster' | 'repositories' | 'replace' | 'dryRun'> {
+export interface RestoreBackupOptions
+  extends ScopeOptions, Omit<RestoreOptions, 'wanted' | 'backup' | 'file' | 'cluster' | 'repositories' | 'replace' | 'dryRun'> {
   /** Replace the original: safety backup, restore beside, validate, swap by rename (`true` or `swap`); `drop` where there is no room for both. */
   readonly replace?: boolean | 'swap' | 'drop'
 }

@@ -43,8 +43,10 @@ async function once<T>(work: (tide: Tidemark) => Promise<T>): Promise<T> {
 /** One call with the configuration of the process (`DATABASE_URL`, `BACKUP_DIR`, `tidemark.yaml` …), for one-liners. */
 export const createBackup = (options?: CreateBackupOptions): ReturnType<Tidemark['createBackup']> => once((tide) => tide.createBackup(options))
 export const listBackups = (options?: ListBackupsOptions): ReturnType<Tidemark['listBackups']> => once((tide) => tide.listBackups(options))
-export const verifyBackup = (idOrPath?: string, options?: ScopeOptions): ReturnType<Tidemark['verifyBackup']> => once((tide) => tide.verifyBackup(idOrPath, options))
-export const restoreBackup = (idOrPath?: string, options?: RestoreBackupOptions): ReturnType<Tidemark['restoreBackup']> => once((tide) => tide.restoreBackup(idOrPath, options))
+export const verifyBackup = (idOrPath?: string, options?: ScopeOptions): ReturnType<Tidemark['verifyBackup']> =>
+  once((tide) => tide.verifyBackup(idOrPath, options))
+export const restoreBackup = (idOrPath?: string, options?: RestoreBackupOptions): ReturnType<Tidemark['restoreBackup']> =>
+  once((tide) => tide.restoreBackup(idOrPath, options))
 
 // `require('tidemark').default` is how programs that had their own backup service call it.
 // oxlint-disable-next-line import/no-default-export

@@ -1,12 +1,11 @@
 import type { Settings } from '../config/settings.ts'
 import { loadSettings, type SettingsFlags } from '../config/load.ts'
 import type { Context } from '../kernel/context.ts'
-import { readMachine, type MachineSource } from './machine.ts'
+import type { Machine } from './machine.ts'
 import type { Workspace } from './workspace.ts'
 
-/** Reads the machine and the settings, and tells what of them is worth telling. Rejects with `config-invalid` and its kin (exit 2). */
-export async function openWorkspace(source: MachineSource, flags: SettingsFlags, context: Context): Promise<Workspace> {
-  const machine = await readMachine(source)
+/** Loads the settings that the machine and the flags add up to, and tells what of them is worth telling. Rejects with `config-invalid` and its kin (exit 2). */
+export async function openWorkspace(machine: Machine, flags: SettingsFlags, context: Context): Promise<Workspace> {
   const settings = await loadSettings({ flags, env: machine.env, cwd: machine.cwd, home: machine.home, cpus: machine.cpus })
   for (const note of settings.notes) context.emit({ type: 'note', message: note })
   for (const warning of settings.warnings) context.emit({ type: 'warning', code: 'configuration', message: warning })

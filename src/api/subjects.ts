@@ -5,7 +5,10 @@ import { keyOfStoredFile } from './stored-file.ts'
 import type { Workspace } from './workspace.ts'
 
 /** What a positional argument means, in the order of the contract: a configured cluster, `latest`, a known backup, a path. */
-export type Subject = { readonly kind: 'cluster'; readonly name: string } | { readonly kind: 'backup'; readonly text: string } | { readonly kind: 'file'; readonly path: string }
+export type Subject =
+  | { readonly kind: 'cluster'; readonly name: string }
+  | { readonly kind: 'backup'; readonly text: string }
+  | { readonly kind: 'file'; readonly path: string }
 
 /** Ids and their beginnings look like this; a file of that name needs `./` or --file. */
 const idShape = /^\d{8}(-\d{0,6}(-[0-9a-z]{0,4})?)?$/
@@ -19,7 +22,9 @@ export async function resolveSubject(workspace: Workspace, text: string): Promis
   const exists = await fileExists(path)
   if (Object.hasOwn(workspace.settings.clusters, text)) {
     if (exists && !text.includes('/') && (await isRegular(path))) {
-      throw new Failure('usage-invalid', `"${text}" is a configured cluster and also a file here`, { hints: [`say which: --cluster ${text}, or --file ./${text}`] })
+      throw new Failure('usage-invalid', `"${text}" is a configured cluster and also a file here`, {
+        hints: [`say which: --cluster ${text}, or --file ./${text}`],
+      })
     }
     return { kind: 'cluster', name: text }
   }

@@ -8,10 +8,22 @@ import type { Backup } from '../repository/backup.ts'
 import type { VerifiedBackup } from '../verify/verify-backup.ts'
 import { adoptFiles } from './adopt-files.ts'
 import { deleteBackup, pinBackup } from './change-backups.ts'
-import type { ChangeBackupOptions, CreateBackupOptions, CreateBackupsOptions, CreatedBackup, ListedBackup, OpenOptions, Outcome, RestoreBackupOptions, Tidemark, Verification } from './contract.ts'
+import type {
+  ChangeBackupOptions,
+  CreateBackupOptions,
+  CreateBackupsOptions,
+  CreatedBackup,
+  ListedBackup,
+  OpenOptions,
+  Outcome,
+  RestoreBackupOptions,
+  Tidemark,
+  Verification,
+} from './contract.ts'
 import { drillBackup } from './drill-backup.ts'
 import { initRepositories } from './init-repositories.ts'
 import { listBackups } from './list-backups.ts'
+import { readMachine } from './machine.ts'
 import { openWorkspace } from './open-workspace.ts'
 import { restoreBackup } from './restore-backup.ts'
 import type { RestoreOptions } from './restore-options.ts'
@@ -27,9 +39,14 @@ export async function openTidemark(options: OpenOptions = {}): Promise<Tidemark>
   const closing = new AbortController()
   const running = new Set<Promise<unknown>>()
   const emit = options.onEvent === undefined ? () => undefined : undisturbed(options.onEvent)
-  const contextOf = (signal?: AbortSignal): Context => ({ clock: systemClock, emit, signal: AbortSignal.any([closing.signal, options.signal, signal].filter((each) => each !== undefined)) })
+  const contextOf = (signal?: AbortSignal): Context => ({
+    clock: systemClock,
+    emit,
+    signal: AbortSignal.any([closing.signal, options.signal, signal].filter((each) => each !== undefined)),
+  })
   const outside = thisProcess()
-  const base = await openWorkspace({ ...outside, env: options.env ?? outside.env, cwd: resolve(options.cwd ?? outside.cwd) }, flagsOf(options), contextOf())
+  const machine = await readMachine({ ...outside, env: options.env ?? outside.env, cwd: resolve(options.cwd ?? outside.cwd) })
+  const base = await openWorkspace(machine, flagsOf(options), contextOf())
 
   async function call<T>(signal: AbortSignal | undefined, work: (workspace: Workspace) => Promise<T>): Promise<T> {
     const context = contextOf(signal)
@@ -92,15 +109,18 @@ function verbs(call: Call): Omit<Tidemark, typeof Symbol.asyncDispose> {
         const { backups, intact } = await verifyBackups(workspace, { ...scope, all: true })
         return backups.map((checked) => verification(checked, intact))
       }),
-    planRestore: (idOrPath, options = {}) => call(options.signal, async (workspace) => (await restoreBackup(workspace, { ...restoreOptions(options, idOrPath), dryRun: true })).plan),
+    planRestore: (idOrPath, options = {}) =>
+      call(options.signal, async (workspace) => (await restoreBackup(workspace, { ...restoreOptions(options, idOrPath), dryRun: true })).plan),
     restoreBackup: (idOrPath, options = {}) =>
       call(options.signal, async (workspace) => {
         const { plan, result, partial } = await restoreBackup(workspace, restoreOptions(options, idOrPath))
         if (result === null) throw new Failure('bug', 'the restore gave no result')
         return { plan, result, outcome: partial ? 'partial' : 'ok' }
       }),
-    planUndo: (run, { signal, ...scope } = {}) => call(signal, async (workspace) => (await undoRestore(workspace, { ...scope, ...(run === undefined ? {} : { run }), dryRun: true })).plan),
-    undo: (run, { signal, ...scope } = {}) => call(signal, async (workspace) => (await undoRestore(workspace, { ...scope, ...(run === undefined ? {} : { run }) })).plan),
+    planUndo: (run, { signal, ...scope } = {}) =>
+      call(signal, async (workspace) => (await undoRestore(workspace, { ...scope, ...(run === undefined ? {} : { run }), dryRun: true })).plan),
+    undo: (run, { signal, ...scope } = {}) =>
+      call(signal, async (workspace) => (await undoRestore(workspace, { ...scope, ...(run === undefined ? {} : { run }) })).plan),
     drill: (backup, { signal, ...options } = {}) =>
       call(signal, async (workspace) => {
         const { proof, keptDatabase, directory } = await drillBackup(workspace, { ...options, ...(backup === undefined ? {} : { backup }) })
@@ -110,7 +130,8 @@ function verbs(call: Call): Omit<Tidemark, typeof Symbol.asyncDispose> {
     unpin: (backup, options = {}) => change('unpin', backup, options),
     planDelete: (backup, options = {}) => deletion(backup, options, true),
     deleteBackup: (backup, options = {}) => deletion(backup, options, false),
-    adoptFiles: (directory, { signal, dryRun, ...options } = {}) => call(signal, (workspace) => adoptFiles(workspace, { ...options, directory, dryRun: dryRun === true, approve: async () => undefined })),
+    adoptFiles: (directory, { signal, dryRun, ...options } = {}) =>
+      call(signal, (workspace) => adoptFiles(workspace, { ...options, directory, dryRun: dryRun === true, approve: async () => undefined })),
     initRepositories: ({ signal, ...scope } = {}) => call(signal, (workspace) => initRepositories(workspace, scope)),
     testRepositories: ({ signal, ...scope } = {}) => call(signal, (workspace) => testRepositories(workspace, { ...scope, slow: false })),
   }
@@ -121,7 +142,9 @@ async function createOne(workspace: Workspace, { database, ...options }: Omit<Cr
   const planned = await takeBackups(workspace, { ...wanted, dryRun: true })
   const databases = planned.kind === 'plan' ? planned.plan.databases : []
   if (databases.length > 1) {
-    throw new Failure('usage-invalid', `cannot create one backup: ${databases.length} databases are configured (${databases.join(', ')})`, { hints: ['name one: createBackup({ database })', 'or take them all: createBackups()'] })
+    throw new Failure('usage-invalid', `cannot create one backup: ${databases.length} databases are configured (${databases.join(', ')})`, {
+      hints: ['name one: createBackup({ database })', 'or take them all: createBackups()'],
+    })
   }
   const { backups, ...rest } = await takeAll(workspace, wanted)
   const [backup] = backups
@@ -137,7 +160,17 @@ async function takeAll(workspace: Workspace, options: BackupOptions): Promise<{ 
 
 function backupOptions(options: Omit<CreateBackupsOptions, 'signal'> & { name?: string; nameUnique?: boolean }): BackupOptions {
   const { schemaOnly, dataOnly, tables, schemas, excludeTables, ...rest } = options
-  return { ...rest, type: 'dump', selection: { schemaOnly: schemaOnly === true, dataOnly: dataOnly === true, tables: tables ?? [], schemas: schemas ?? [], excludeTables: excludeTables ?? [] } }
+  return {
+    ...rest,
+    type: 'dump',
+    selection: {
+      schemaOnly: schemaOnly === true,
+      dataOnly: dataOnly === true,
+      tables: tables ?? [],
+      schemas: schemas ?? [],
+      excludeTables: excludeTables ?? [],
+    },
+  }
 }
 
 function listed(backup: Backup): ListedBackup {

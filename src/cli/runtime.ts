@@ -3,7 +3,6 @@ import { systemClock } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, failures } from '../kernel/failure.ts'
 import type { Machine } from '../api/machine.ts'
-import type { Settings } from '../config/settings.ts'
 import type { Workspace } from '../api/workspace.ts'
 import { createOutput, failureJson, type Output } from './render/output.ts'
 import { jsonProgress, textProgress } from './render/progress.ts'
@@ -58,7 +57,12 @@ export async function runAction(flags: GlobalFlags, action: Action): Promise<voi
     quiet: flags.quiet === true,
     verbose: flags.verbose === true,
   })
-  const progress = flags.progress === 'json' ? jsonProgress(output) : flags.progress === 'none' ? { listen: () => undefined, close: () => undefined } : textProgress(output, systemClock)
+  const progress =
+    flags.progress === 'json'
+      ? jsonProgress(output)
+      : flags.progress === 'none'
+        ? { listen: () => undefined, close: () => undefined }
+        : textProgress(output, systemClock)
   const context: Context = { clock: systemClock, emit: progress.listen, signal: cancel.signal }
   const stopListening = listenForSignals(cancel, output)
   let machine: Promise<Machine> | undefined
@@ -117,35 +121,21 @@ async function loadMachine(): Promise<Machine> {
 }
 
 async function loadWorkspace(flags: GlobalFlags, context: Context, runtime: Runtime): Promise<Workspace> {
-  const { loadSettings } = await import('../config/load.ts')
-  const machine = await runtime.machine()
-  const settings = await loadSettings({
-    flags: {
-      ...(flags.config === undefined ? {} : { config: flags.config }),
-      ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }),
-      ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
-    },
-    env: machine.env,
-    cwd: machine.cwd,
-    home: machine.home,
-    cpus: machine.cpus,
-  })
-  for (const note of settings.notes) context.emit({ type: 'note', message: note })
-  for (const warning of settings.warnings) context.emit({ type: 'warning', code: 'configuration', message: warning })
-  return { settings: flags.repo === undefined ? settings : onlyChosen(settings), machine, context }
-}
-
-/** With --repo the clusters name just the chosen repositories; readers without a cluster see no others either. */
-function onlyChosen(settings: Settings): Settings {
-  const chosen = new Set(Object.values(settings.clusters).flatMap((cluster) => cluster.repositories))
-  if (chosen.size === 0) return settings
-  return { ...settings, repositories: Object.fromEntries(Object.entries(settings.repositories).filter(([name]) => chosen.has(name))) }
+  const { openWorkspace } = await import('../api/open-workspace.ts')
+  const chosen = {
+    ...(flags.config === undefined ? {} : { config: flags.config }),
+    ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }),
+    ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
+  }
+  return openWorkspace(await runtime.machine(), chosen, context)
 }
 
 async function confirm(question: string, options: { yes: boolean | undefined; typed?: string }, output: Output, pauseProgress: () => void): Promise<void> {
   if (options.yes === true) return
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new Failure('target-unsafe', `this needs a yes, and there is no terminal to ask on: ${question}`, { hints: ['look at the plan with --dry-run, then repeat the command with --yes'] })
+    throw new Failure('target-unsafe', `this needs a yes, and there is no terminal to ask on: ${question}`, {
+      hints: ['look at the plan with --dry-run, then repeat the command with --yes'],
+    })
   }
   pauseProgress()
   const { createInterface } = await import('node:readline/promises')

@@ -1,5 +1,3 @@
-import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { jsonSchema } from './schema.ts'
 import { laterKey } from './schema-parts.ts'
 import { laterArea, variables, type VariableSpec } from './variables.ts'
@@ -11,12 +9,6 @@ export function referenceFiles(): Readonly<Record<string, string>> {
     'configuration.md': configurationReference(),
     'tidemark.schema.json': `${JSON.stringify(jsonSchema(), null, 2)}\n`,
   }
-}
-
-/** Writes them into `directory` (docs/reference). */
-export async function writeReference(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true })
-  for (const [name, content] of Object.entries(referenceFiles())) await writeFile(join(directory, name), content)
 }
 
 const generated = '<!-- Generated from the tables in src/config by scripts/write-reference.ts. Do not edit. -->'

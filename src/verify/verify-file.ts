@@ -17,11 +17,25 @@ export async function verifyFile(cwd: string, path: string, context: Context): P
   const id = path
   try {
     const { content, checksum, readBytes } = isDirectory ? await readDirectory(file, context) : await readFile(file, context)
-    context.emit({ type: 'step-ended', step: 'read-back', subject: basename(file), durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: readBytes })
+    context.emit({
+      type: 'step-ended',
+      step: 'read-back',
+      subject: basename(file),
+      durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+      doneBytes: readBytes,
+    })
     return { id, valid: true, state: 'verified', problems: [], checksum, readBytes, tables: content.tables }
   } catch (error) {
     if (!(error instanceof Failure) || !isFailure(error, 'integrity', 'dump-empty', ...(isDirectory ? (['object-missing'] as const) : []))) throw error
-    return { id, valid: false, state: 'damaged', problems: [{ code: error.code, object: file, message: error.message }], checksum: '', readBytes: sizeBytes, tables: [] }
+    return {
+      id,
+      valid: false,
+      state: 'damaged',
+      problems: [{ code: error.code, object: file, message: error.message }],
+      checksum: '',
+      readBytes: sizeBytes,
+      tables: [],
+    }
   }
 }
 
@@ -32,7 +46,8 @@ async function find(path: string): Promise<{ file: string; isDirectory: boolean;
     return { file, isDirectory: stats.isDirectory(), sizeBytes: stats.size }
   } catch (error) {
     const code = systemCodeOf(error)
-    if (code === 'ENOENT' || code === 'ENOTDIR') throw new Failure('backup-missing', `there is no file ${path}`, { cause: error, hints: ['see the backups there are: tidemark list'] })
+    if (code === 'ENOENT' || code === 'ENOTDIR')
+      throw new Failure('backup-missing', `there is no file ${path}`, { cause: error, hints: ['see the backups there are: tidemark list'] })
     throw code === undefined ? error : new Failure('storage-failed', `cannot read ${path}: ${messageOf(error)}`, { cause: error, hints: [`ls -l ${path}`] })
   }
 }

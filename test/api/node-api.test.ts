@@ -39,7 +39,7 @@ async function failureOf(work: Promise<unknown>): Promise<Failure> {
     (thrown: unknown) => thrown,
   )
   if (error instanceof Failure) return error
-  throw error ?? new Error('it succeeded, although a failure was expected')
+  throw new Error(error === undefined ? 'it succeeded, although a failure was expected' : 'it failed with something that is no Failure', { cause: error })
 }
 
 async function countOrders(name: string): Promise<number> {
@@ -54,7 +54,15 @@ describe('a program that uses Tidemark', () => {
     const events: Event[] = []
     await using tide = await opened({ onEvent: (event) => events.push(event) })
     const made = await tide.createBackup({ name: 'before-v5' })
-    expect(made).toMatchObject({ name: 'before-v5', state: 'verified', outcome: 'ok', warnings: [], filename: made.fileName, size: made.storedBytes, created: made.endedAt })
+    expect(made).toMatchObject({
+      name: 'before-v5',
+      state: 'verified',
+      outcome: 'ok',
+      warnings: [],
+      filename: made.fileName,
+      size: made.storedBytes,
+      created: made.endedAt,
+    })
     expect(made.checksum).toMatch(/^sha256:[0-9a-f]{64}$/)
     expect(events.some((event) => event.type === 'step-ended' && event.step === 'read-back')).toBe(true)
 
@@ -137,11 +145,27 @@ describe('a program that uses Tidemark', () => {
     expect([outcome, path?.startsWith(join(directory, 'elsewhere/'))]).toEqual(['ok', true])
   })
 
+  it('takes a part when asked, says so, and never takes it for the latest', async () => {
+    await using tide = await opened()
+    const whole = await tide.createBackup()
+    const names = ({ tables }: ListedBackup) => tables.map(({ schema, name }) => `${schema}.${name}`)
+    const one = await tide.createBackup({ tables: ['orders'] })
+    expect([names(one), one.partial]).toEqual([['public.orders'], true])
+    expect(names(await tide.createBackup({ excludeTables: ['orders'] }))).toEqual(['audit.log'])
+    expect((await tide.showBackup()).id).toBe(whole.id)
+  })
+
   it('takes all configured databases, and refuses to guess which one is meant', async () => {
     const second = await (await sharedCluster(15)).createScratchDatabase()
     await using _second = second
     const file = join(directory, 'two.yaml')
-    await writeFile(file, JSON.stringify({ clusters: { shop: { url: 'env:DATABASE_URL', dump: { databases: [database.name, second.name] } } }, repositories: { two: { path: './two' } } }))
+    await writeFile(
+      file,
+      JSON.stringify({
+        clusters: { shop: { url: 'env:DATABASE_URL', dump: { databases: [database.name, second.name] } } },
+        repositories: { two: { path: './two' } },
+      }),
+    )
     await using tide = await opened({ configFile: file })
     const refused = await failureOf(tide.createBackup())
     expect([refused.code, refused.message]).toEqual(['usage-invalid', expect.stringContaining(second.name)])
@@ -186,14 +210,23 @@ describe('stopping', () => {
 })
 
 describe('the package', () => {
-  it("runs the one-liners of a program that had its own backup service, with only the path changed", async () => {
+  it('runs the one-liners of a program that had its own backup service, with only the path changed', async () => {
     const path = JSON.stringify(join(root, 'entry/require.cjs'))
-    const created = await runNode(['-e', `const b = require(${path}).default; b.createBackup({ name: 'manual' }).then(r => { console.log(r.path); console.log(r.size); console.log(r.checksum) }).catch(console.error)`])
+    const created = await runNode([
+      '-e',
+      `const b = require(${path}).default; b.createBackup({ name: 'manual' }).then(r => { console.log(r.path); console.log(r.size); console.log(r.checksum) }).catch(console.error)`,
+    ])
     const [file = '', size = '', checksum = ''] = created.stdout.split('\n')
     expect([created.exitCode, Number(size) > 0]).toEqual([0, true])
-    const listed = await runNode(['-e', `const b = require(${path}).default; b.listBackups().then(all => all.forEach(x => console.log(x.filename + ' ' + x.size + ' ' + x.created)))`])
+    const listed = await runNode([
+      '-e',
+      `const b = require(${path}).default; b.listBackups().then(all => all.forEach(x => console.log(x.filename + ' ' + x.size + ' ' + x.created)))`,
+    ])
     expect(listed.stdout).toMatch(new RegExp(`^manual\\.dump\\.zst ${size} \\d{4}-\\d\\d-\\d\\dT.*Z$`, 'm'))
-    const verified = await runNode(['-e', `const b = require(${path}).default; b.verifyBackup(${JSON.stringify(file)}).then(r => console.log(r.valid, r.tables, r.checksum))`])
+    const verified = await runNode([
+      '-e',
+      `const b = require(${path}).default; b.verifyBackup(${JSON.stringify(file)}).then(r => console.log(r.valid, r.tables, r.checksum))`,
+    ])
     expect(verified.stdout).toBe(`true 2 ${checksum}\n`)
     const refused = await runNode(['-e', `const b = require(${path}).default; b.restoreBackup('nothing-like-that').catch(error => console.log(error.code))`])
     expect(refused.stdout).toBe('backup-missing\n')
@@ -213,7 +246,10 @@ describe('the package', () => {
     try {
       // As an older Node would call itself; a real one is not on every machine.
       const preload = join(room, 'old.cjs')
-      await writeFile(preload, "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '22.1.0' } }); Object.defineProperty(process, 'version', { value: 'v22.1.0' })")
+      await writeFile(
+        preload,
+        "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '22.1.0' } }); Object.defineProperty(process, 'version', { value: 'v22.1.0' })",
+      )
       const { exitCode, stderr } = await runNode(['--require', preload, ...args])
       expect(exitCode).not.toBe(0)
       expect(stderr).toMatch(/needs Node 26 or newer; this is v22\.1\.0/)
@@ -253,7 +289,10 @@ async function flipByte(path: string): Promise<void> {
   await file.write(byte, 0, 1, Math.floor(size / 2))
 }
 
-async function runNode(args: readonly string[], more: Readonly<Record<string, string>> = {}): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
+async function runNode(
+  args: readonly string[],
+  more: Readonly<Record<string, string>> = {},
+): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
   const child = spawn(process.execPath, args, { cwd: directory, env: { ...env, ...more }, stdio: ['ignore', 'pipe', 'pipe'] })
   let stdout = ''
   let stderr = ''

@@ -32,7 +32,7 @@ describe('docs/design.md is true to the code', () => {
 
   it('names every key of a commit entry, of a manifest and of a run record', () => {
     const entry = source('repository/commit-entry.ts')
-    const keys = literalsOf(entry.slice(entry.indexOf('const common'), entry.indexOf('export const holderSchema')) + entry.slice(entry.indexOf('const entrySchema'), entry.indexOf('export type CommitEntry')), /(?:[{,]|^ ) (\w+): /gm)
+    const keys = literalsOf(entry.slice(entry.indexOf('const common'), entry.indexOf('export const holderSchema')) + entry.slice(entry.indexOf('const entrySchema'), entry.indexOf('export type CommitEntry')), /(?:[{,]\s|^\s+)(\w+): /gm)
     for (const key of keys) expect(section('Commit log: what exists'), key).toContain(`\`${key}\``)
     const manifest = source('repository/manifest.ts')
     for (const key of literalsOf(manifest.slice(manifest.indexOf('const manifestSchema'), manifest.indexOf('export interface Manifest')), /^ {2}(\w+): /gm)) {

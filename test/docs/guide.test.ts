@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { discoverClientTools } from '../../src/postgres/client-tools.ts'
+import { testRoom } from '../support/config-room.ts'
 import { type ScratchDatabase, ownCluster, type TestCluster } from '../support/cluster.ts'
 import { startFakeS3, type FakeS3 } from '../support/fake-s3.ts'
 import { urlOf } from '../support/run-cli.ts'
@@ -140,6 +141,23 @@ describe('the troubleshooting table', () => {
     expect(messages.length).toBeGreaterThan(25)
     expect(messages.filter((message) => missingPieces(message).length > 0)).toEqual([])
     expect(missingPieces('the moon is … in the way')).not.toEqual([])
+  })
+})
+
+describe('the configuration files that the guide shows', () => {
+  const files = [...guide.matchAll(/```yaml\n((?:clusters|repositories):[\s\S]*?)```/g)].map((match) => match[1] ?? '')
+
+  it.each(files)('can be used: %s', async (text) => {
+    await using room = await testRoom({ 'tidemark.yaml': text })
+    const settings = await room.load({ DATABASE_URL: 'postgres://u:p@h/shop', S3_SECRET: 's' })
+    expect(settings.notActing).toEqual([])
+    expect(Object.keys(settings.clusters).length).toBe(1)
+  })
+
+  it('would not pass with a key that does not exist', async () => {
+    expect(files.length).toBeGreaterThan(2)
+    await using room = await testRoom({ 'tidemark.yaml': 'clusters: { a: { url: "env:DATABASE_URL", dril: {} } }' })
+    expect((await room.failure({ DATABASE_URL: 'postgres://u:p@h/shop' })).code).toBe('config-invalid')
   })
 })
 

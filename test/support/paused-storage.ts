@@ -15,25 +15,34 @@ export function pausedStorage(inner: Storage, pause: { readonly at: number; read
   const resumed = Promise.withResolvers<void>()
   let begun = 0
 
-  async function gate(number: number, when: 'before' | 'after'): Promise<void> {
-    if (number < pause.at || (number === pause.at && when !== pause.when && when === 'before')) return
-    if (number === pause.at && when === pause.when) reached.resolve()
+  async function before(number: number): Promise<void> {
+    if (number < pause.at || (number === pause.at && pause.when === 'after')) return
+    if (number === pause.at) reached.resolve()
+    await resumed.promise
+  }
+  /** An error is an answer too. */
+  async function after(number: number): Promise<void> {
+    if (number !== pause.at || pause.when !== 'after') return
+    reached.resolve()
     await resumed.promise
   }
   async function around<T>(work: () => Promise<T>): Promise<T> {
-    begun += 1
-    const number = begun
-    await gate(number, 'before')
-    const result = await work()
-    if (number === pause.at && pause.when === 'after') await gate(number, 'after')
-    return result
+    const number = (begun += 1)
+    await before(number)
+    try {
+      return await work()
+    } finally {
+      await after(number)
+    }
   }
   async function* streamed<T>(work: () => AsyncIterable<T>): AsyncGenerator<T> {
-    begun += 1
-    const number = begun
-    await gate(number, 'before')
-    yield* work()
-    if (number === pause.at && pause.when === 'after') await gate(number, 'after')
+    const number = (begun += 1)
+    await before(number)
+    try {
+      yield* work()
+    } finally {
+      await after(number)
+    }
   }
 
   const storage: PausedStorage = {

@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { ConnectionTarget } from '../../src/postgres/target.ts'
 import { urlOf } from './run-cli.ts'
 
+const compileCache = join(tmpdir(), `tidemark-test-compile-cache-${userInfo().uid}`)
 const main = resolve(import.meta.dirname, '../../src/cli/main.ts')
 
 export interface TidemarkEnd {
@@ -51,6 +52,8 @@ export async function tidemarkRoom(options: RoomOptions = {}): Promise<TidemarkR
     HOME: directory,
     TZ: 'UTC',
     TIDEMARK_WORK_DIR: work,
+    // Halves the time of a run, of which there are hundreds.
+    NODE_COMPILE_CACHE: compileCache,
     ...(options.target === undefined ? {} : { DATABASE_URL: urlOf(options.target) }),
     ...options.env,
   }

@@ -24,7 +24,12 @@ const verify = (path: string) => verifyFile(directory, path, context)
 describe('a dump on disk that Tidemark knows nothing of', () => {
   it('is valid as a file and as a directory, with the checksum that sha256sum prints', async () => {
     const file = join(recorded, 'pg15-none.dump')
-    expect(await verify(file)).toMatchObject({ valid: true, checksum: `sha256:${createHash('sha256').update(await readFile(file)).digest('hex')}` })
+    expect(await verify(file)).toMatchObject({
+      valid: true,
+      checksum: `sha256:${createHash('sha256')
+        .update(await readFile(file))
+        .digest('hex')}`,
+    })
     const { stdout } = await promisify(execFile)('sha256sum', (await readdir(join(recorded, 'pg15.d'))).toSorted(), { cwd: join(recorded, 'pg15.d') })
     const checked = await verify(join(recorded, 'pg15.d'))
     expect(checked).toMatchObject({ valid: true, checksum: `sha256:${createHash('sha256').update(stdout).digest('hex')}` })
