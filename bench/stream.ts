@@ -12,7 +12,8 @@ import { pipeline } from 'node:stream/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { fromReadable } from '../src/stream/chunks.ts'
-import { compressionFor, decompressionFor } from '../src/stream/codec.ts'
+import { compressGzip, decompressGzip } from '../src/stream/gzip-members.ts'
+import { compressZstd, decompressZstd } from '../src/stream/zstd-frames.ts'
 import { dumpText } from './dump-text.ts'
 
 interface Run {
@@ -136,10 +137,10 @@ async function contend(contestant: string): Promise<void> {
   if (method !== 'zstd' && method !== 'gzip') throw new Error(`unknown method ${method}`)
   const begunMs = performance.now()
   const source = spawn('cat', [rest.join(' ')], { stdio: ['ignore', 'pipe', 'inherit'] })
-  const stage =
-    direction === 'compress' ? compressionFor({ method, level: Number(level) }, { workers }) : decompressionFor(method, { maxBytes: Infinity, workers })
+  const input = fromReadable(source.stdout)
+  const [compress, decompress] = method === 'zstd' ? [compressZstd, decompressZstd] : [compressGzip, decompressGzip]
   let outBytes = 0
-  for await (const chunk of stage(fromReadable(source.stdout))) {
+  for await (const chunk of direction === 'compress' ? compress(input, { level: Number(level), workers }) : decompress(input, { maxBytes: Infinity, workers })) {
     outBytes += chunk.length
     if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve))
   }

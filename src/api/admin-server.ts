@@ -25,6 +25,15 @@ export function resolveReference(text: string, env: Readonly<Record<string, stri
   return value
 }
 
+/** Whether a session is on the server that a target leads to, however it is spelled: two servers never started at the same microsecond. */
+export async function isOnServerOf(session: Session, target: ConnectionTarget, workspace: Workspace): Promise<boolean> {
+  const asked = `SELECT pg_catalog.pg_postmaster_start_time()::text || ' ' || coalesce(pg_catalog.current_setting('port', true), '') AS identity`
+  const { session: other } = await reachServer(target, reachOf(workspace), { applicationName: 'tidemark which server', signal: workspace.context.signal })
+  await using _other = other
+  const [[here], [there]] = await Promise.all([session.query<{ identity: string }>(asked), other.query<{ identity: string }>(asked)])
+  return here?.identity === there?.identity
+}
+
 /** Where a restore goes: `--server`, else the cluster's adminUrl, else its url. */
 export function restoreTarget(cluster: ClusterSettings | null, server: string | undefined, env: Readonly<Record<string, string | undefined>> = {}): ConnectionTarget {
   if (server !== undefined) return parseConnectionUrl(resolveReference(server, env))
@@ -36,10 +45,14 @@ export function restoreTarget(cluster: ClusterSettings | null, server: string | 
 /** Opens the server. The admin session is never in a database that may be renamed or dropped: `postgres`, else `template1`, else the target's own. */
 export async function openAdminServer(workspace: Workspace, target: ConnectionTarget, purpose: string): Promise<AdminServer> {
   const { context } = workspace
-  const options = { applicationName: `tidemark ${purpose}`, settings: { statement_timeout: '0', lock_timeout: '0', idle_in_transaction_session_timeout: '0', idle_session_timeout: '0' } }
+  const options = { applicationName: `tidemark ${purpose}`, settings: { statement_timeout: '0', lock_timeout: '0', idle_in_transaction_session_timeout: '0' } }
   const reached = await reachMaintenance(workspace, target, options)
-  const inDatabase = (database: string, signal: AbortSignal | null): Promise<Session> =>
-    openRoutedSession(reached.route, { ...options, database, emit: context.emit, ...(signal === null ? {} : { signal }) })
+  await keepIdle(reached.session)
+  const inDatabase = async (database: string, signal: AbortSignal | null): Promise<Session> => {
+    const session = await openRoutedSession(reached.route, { ...options, database, emit: context.emit, ...(signal === null ? {} : { signal }) })
+    await keepIdle(session)
+    return session
+  }
   return {
     reached,
     target: reached.target,
@@ -49,18 +62,21 @@ export async function openAdminServer(workspace: Workspace, target: ConnectionTa
   }
 }
 
-async function reachMaintenance(workspace: Workspace, target: ConnectionTarget, options: { applicationName: string; settings: Record<string, string> }): Promise<Reached> {
+/** Our sessions wait while pg_restore works; a server that ends idle sessions (14 and newer can) must not end them. */
+async function keepIdle(session: Session): Promise<void> {
+  if (session.serverVersionNum >= 140_000) await session.query('SET idle_session_timeout = 0')
+}
+
+async function reachMaintenance(workspace: Workspace, target: ConnectionTarget, options: { readonly applicationName: string; readonly settings: Readonly<Record<string, string>> }): Promise<Reached> {
   const { context } = workspace
-  const reach = (database: string, settings: Record<string, string>) => reachServer(target, reachOf(workspace), { applicationName: options.applicationName, settings, database, signal: context.signal, emit: context.emit })
-  const { idle_session_timeout: _since14, ...settings } = options.settings
-  options.settings = settings
+  const reach = (database: string) => reachServer(target, reachOf(workspace), { ...options, database, signal: context.signal, emit: context.emit })
   for (const database of ['postgres', 'template1']) {
     try {
-      return await reach(database, settings)
+      return await reach(database)
     } catch (error) {
       // Some managed services have no such database, or do not let us in.
       if (!isFailure(error, 'database-missing', 'permission-denied')) throw error
     }
   }
-  return reach(target.database, settings)
+  return reach(target.database)
 }

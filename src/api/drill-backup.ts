@@ -23,7 +23,6 @@ export interface DrillOptions {
 }
 
 export interface DrillResult extends DrillOutcome {
-  readonly place: string
   /** Where a kept embedded server's directory is. */
   readonly directory: string | null
 }
@@ -60,7 +59,7 @@ export async function drillBackup(workspace: Workspace, options: DrillOptions = 
     },
     context,
   )
-  return { ...outcome, place: outcome.proof.server, directory }
+  return { ...outcome, directory }
 }
 
 /** `same` needs the right to create databases; where the role has none, and nobody insisted, a private server is used instead. */

@@ -13,7 +13,7 @@ import { planRestore, type RestoreGoal, type RestorePlan } from '../restore/plan
 import { replaceBySwap, saveAfterwards } from '../restore/replace-database.ts'
 import { restoreCopy, type CopyRequest, type RestoredCopy } from '../restore/restore-dump.ts'
 import { writeRunRecord, type RestoreRecord } from '../restore/run-record.ts'
-import { openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
+import { isOnServerOf, openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
 import { chooseGoal, requireConsistent } from './restore-goal.ts'
 import type { RestoreOptions, RestoreOutcome, RestoreResult } from './restore-options.ts'
 import { findOrigin, stageOrigin, type Origin } from './restore-origin.ts'
@@ -32,6 +32,7 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
   const server = stack.use(await openAdminServer(workspace, restoreTarget(origin.cluster, options.server, machine.env), 'restore'))
   const stamp = stampOf(context.clock.now(), origin.cluster?.timeZone ?? context.clock.timeZone())
   const goal = chooseGoal(origin, options, stamp)
+  const sql = await readSql(options, machine.cwd)
   const settings = {
     jobs: options.jobs ?? origin.cluster?.dump.jobs ?? machine.cpus,
     validate: options.validate ?? (goal.kind === 'replace' ? ('content' as const) : ('rows' as const)),
@@ -47,7 +48,7 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
       file: origin.file,
       server: server.name,
       sameServer: await isSameServer(server, origin),
-      protectedDatabases: protectedOn(workspace, server),
+      protectedDatabases: await protectedOn(workspace, server, goal.name),
       keptAs: derivedName(goal.name, `_before_${stamp}`),
       safetyBackup: settings.safety,
       validate: settings.validate,
@@ -67,16 +68,28 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
   if (plan.refusals.length > 0) throw new Failure('target-unsafe', `this restore is refused: ${plan.refusals[0] ?? ''}`, { hints: plan.refusals.slice(1), details: { result: { plan, result: null } } })
   await options.approve?.(plan)
 
-  const work = { workspace, options, origin, server, goal, plan, run, ...settings }
+  const work = { workspace, options, origin, server, goal, plan, run, sql, ...settings }
   try {
     if (settings.hooks.before !== null) await runHook('before', settings.hooks.before, hookEnvironment(workspace), context)
     const done = await carryOut(work)
-    if (settings.hooks.after !== null) await runHook('after', settings.hooks.after, hookEnvironment(workspace), context)
-    if (options.healthUrl !== undefined) await waitForHealth(options.healthUrl, options.healthTimeoutSeconds ?? 120, context)
-    return describeOutcome(work, done, (context.clock.monotonicMs() - begunMs) / 1000)
+    const outcome = describeOutcome(work, done, (context.clock.monotonicMs() - begunMs) / 1000)
+    await handOver(work, outcome)
+    return outcome
   } catch (error) {
     await afterFailure(work, error)
     throw error
+  }
+}
+
+/** What follows a finished restore. When it fails the restore stands all the same, and its result goes with the failure. */
+async function handOver({ workspace, options, hooks, run }: Work, outcome: RestoreOutcome): Promise<void> {
+  try {
+    if (hooks.after !== null) await runHook('after', hooks.after, hookEnvironment(workspace), workspace.context)
+    if (options.healthUrl !== undefined) await waitForHealth(options.healthUrl, options.healthTimeoutSeconds ?? 120, workspace.context)
+  } catch (error) {
+    const failure = asFailure(error)
+    const undo = outcome.result?.keptAs === null || outcome.result === null ? [] : [`put the old database back: tidemark undo ${run}`]
+    throw new Failure(failure.code, `the restore is done, but ${failure.message}`, { cause: error, hints: [...failure.hints, ...undo], details: { ...failure.details, result: { plan: outcome.plan, result: outcome.result } } })
   }
 }
 
@@ -90,6 +103,8 @@ interface Work {
   readonly run: string
   readonly jobs: number
   readonly validate: 'content' | 'rows' | 'none'
+  /** Read before anything is touched: a missing file must not be found out after a drop. */
+  readonly sql: string | null
   readonly hooks: { readonly before: readonly string[] | null; readonly after: readonly string[] | null; readonly onFailure: readonly string[] | null }
 }
 
@@ -126,9 +141,9 @@ async function carryOut(work: Work): Promise<Done> {
     await save({ ...record, phase: 'dropping', oldOid: plan.existing.oid, oldName: plan.existing.name })
     if (existing?.oid === plan.existing.oid) await dropByOid(admin, existing)
   }
-  const request = copyRequest(work, copyName, stage.path, await sqlOf(work))
+  const request = copyRequest(work, copyName, stage.path)
   const copy = await restoreCopy(server.reached, staged, request, server.connections, context).catch((error: unknown) => {
-    throw plan.action === 'drop-and-restore' ? withWayBack(error, goal.name, safetyBackup) : error
+    throw plan.action === 'drop-and-restore' || plan.action === 'into-existing' ? withWayBack(error, plan, safetyBackup) : error
   })
   // After --replace=drop there is no old one to fall back to: a copy with differences is better than none, and they are said.
   if (plan.action === 'swap') await requireGood(work, copy)
@@ -146,14 +161,15 @@ async function carryOut(work: Work): Promise<Done> {
   return { copy, keptAs: null, safetyBackup, dropped: drop, warnings: unrecorded, recorded: unrecorded.length === 0 }
 }
 
-/** The old database is gone and the new one did not come up: the only thing that matters now is how to get one back. */
-function withWayBack(error: unknown, database: string, safetyBackup: string | null): Failure {
+/** What was there is gone or half changed: the only thing that matters now is how to get it back. */
+function withWayBack(error: unknown, plan: RestorePlan, safetyBackup: string | null): Failure {
   const failure = asFailure(error)
-  const way = safetyBackup === null ? 'no safety backup was taken; choose a backup: tidemark list' : `bring back what was there: tidemark restore ${safetyBackup} --as ${database}`
-  return new Failure(failure.code, `"${database}" was dropped and could not be restored: ${failure.message}`, { cause: error, hints: [way, ...failure.hints], details: failure.details })
+  const what = plan.action === 'into-existing' ? 'was changed as far as the load came' : 'was dropped and could not be restored'
+  const way = safetyBackup === null ? 'no safety backup was taken; choose a backup: tidemark list' : `bring back what was there: tidemark restore ${safetyBackup} --replace`
+  return new Failure(failure.code, `"${plan.database}" ${what}: ${failure.message}`, { cause: error, hints: [way, ...failure.hints], details: failure.details })
 }
 
-/** A copy that differs from what was dumped never takes the place of production; it stays beside for a look. */
+/** A copy that differs from what was dumped never takes the place of production; it is dropped again. */
 async function requireGood(work: Work, copy: RestoredCopy): Promise<void> {
   const problems = [...copy.errors.map((error) => error.message), ...copy.validation.problems.map((problem) => `${problem.object}: ${problem.message}`)]
   if (problems.length === 0) return
@@ -167,9 +183,21 @@ async function takeSafetyBackup(work: Work): Promise<string> {
   const { workspace, goal, origin } = work
   workspace.context.emit({ type: 'step-begun', step: 'safety-backup', subject: goal.name, expectedBytes: null })
   try {
-    const result = await takeBackups(workspace, { type: 'dump', databases: [goal.name], name: `before_restore_${goal.name}_${work.run}`, nameUnique: true, safety: true, ...(origin.cluster === null ? {} : { cluster: origin.cluster.name }) })
+    const result = await takeBackups(workspace, {
+      type: 'dump',
+      // Of the server that is about to be changed, which need not be the one the configuration backs up.
+      target: work.server.target,
+      databases: [goal.name],
+      name: `before_restore_${goal.name}_${work.run}`,
+      nameUnique: true,
+      safety: true,
+      verify: true,
+      ...(origin.cluster === null ? {} : { cluster: origin.cluster.name }),
+      ...(work.options.repositories === undefined ? {} : { repositories: work.options.repositories }),
+    })
     const backup = result.kind === 'done' ? result.backups[0] : undefined
     if (backup === undefined) throw new Failure('bug', 'the safety backup gave no backup')
+    if (backup.state !== 'verified' || (result.kind === 'done' && result.partial)) throw new Failure('partial', `it is incomplete: ${result.kind === 'done' ? result.warnings.join('; ') : ''}`)
     return backup.id
   } catch (error) {
     workspace.context.signal.throwIfAborted()
@@ -183,7 +211,7 @@ async function takeSafetyBackup(work: Work): Promise<string> {
 /** The swap takes the mark off; only a copy whose run was killed still has it then. No restore takes so long. */
 const unfinishedCopyHours = 7 * 24
 
-function copyRequest(work: Work, database: string, stage: string, sql: string | null): CopyRequest {
+function copyRequest(work: Work, database: string, stage: string): CopyRequest {
   const { options, origin, plan, goal } = work
   const place = plan.action === 'use-empty' || plan.action === 'into-existing' ? 'existing' : 'create'
   return {
@@ -202,16 +230,20 @@ function copyRequest(work: Work, database: string, stage: string, sql: string | 
     truncate: options.truncate === true,
     clean: options.clean === true,
     validate: work.validate,
-    sql,
+    sql: work.sql,
     stage,
     // A copy that is to be swapped in has a name nobody was given: when this run is killed, a later one removes it.
     expires: plan.action === 'swap' ? utc(work.workspace.context.clock.now().add({ hours: unfinishedCopyHours })) : null,
   }
 }
 
-async function sqlOf(work: Work): Promise<string | null> {
-  const { runSql } = work.options
-  return runSql === undefined ? null : readFile(resolve(work.workspace.machine.cwd, runSql), 'utf8')
+async function readSql({ runSql }: RestoreOptions, cwd: string): Promise<string | null> {
+  if (runSql === undefined) return null
+  try {
+    return await readFile(resolve(cwd, runSql), 'utf8')
+  } catch (error) {
+    throw new Failure('usage-invalid', `the file of --run-sql cannot be read: ${messageOf(error)}`, { cause: error })
+  }
 }
 
 function stampOf(now: Temporal.Instant, timeZone: string): string {
@@ -234,13 +266,19 @@ async function isSameServer(server: AdminServer, origin: Origin): Promise<boolea
   return source.host === server.target.host && source.port === server.target.port
 }
 
-function protectedOn(workspace: Workspace, server: AdminServer): ReadonlySet<string> {
-  const names = new Set<string>()
+/** The wanted name, when a configured cluster on this very server uses it, however its host is spelled there. A server that cannot be asked counts as this one. */
+async function protectedOn(workspace: Workspace, server: AdminServer, wanted: string): Promise<ReadonlySet<string>> {
   for (const cluster of Object.values(workspace.settings.clusters)) {
-    if (cluster.target.host !== server.target.host || cluster.target.port !== server.target.port) continue
-    for (const name of [cluster.target.database, ...cluster.dump.databases]) names.add(name)
+    if (![cluster.target.database, ...cluster.dump.databases].includes(wanted)) continue
+    const isSpelledAlike = cluster.target.host === server.target.host && cluster.target.port === server.target.port
+    if (isSpelledAlike || (await isOnServerOf(server.reached.session, cluster.target, workspace).catch(assumeSame))) return new Set([wanted])
   }
-  return names
+  return new Set()
+}
+
+function assumeSame(error: unknown): true {
+  if (!(error instanceof Failure)) throw error
+  return true
 }
 
 function hooksOf(options: RestoreOptions, cluster: ClusterSettings | null): Work['hooks'] {
@@ -284,7 +322,7 @@ async function afterFailure(work: Work, error: unknown): Promise<void> {
   const { context } = work.workspace
   const unstoppable = { ...context, signal: new AbortController().signal }
   for (const [name, command] of [
-    ['after', isFailure(error, 'hook-failed') ? null : work.hooks.after],
+    ['after', error instanceof Failure && error.message.startsWith('the restore is done') ? null : work.hooks.after],
     ['onFailure', work.hooks.onFailure],
   ] as const) {
     if (command === null) continue

@@ -4,6 +4,7 @@ import type { ClusterSettings, Compression } from '../config/settings.ts'
 import { takeDump, type DumpRequest } from '../backup/take-dump.ts'
 import { isPartial, type Selection } from '../backup/left-out.ts'
 import { asFailure, Failure } from '../kernel/failure.ts'
+import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Backup } from '../repository/backup.ts'
 import { sweepStages } from '../repository/stage.ts'
 import { newRunId } from './run-id.ts'
@@ -25,6 +26,8 @@ export interface BackupOptions {
   readonly verify?: boolean
   readonly globals?: boolean
   readonly safety?: boolean
+  /** Another server than the cluster's: where `restore --server` is about to replace something. */
+  readonly target?: ConnectionTarget
   readonly repositories?: readonly string[]
   readonly dryRun?: boolean
 }
@@ -101,7 +104,7 @@ function describeRequest(
   return {
     run,
     cluster: cluster.name,
-    target: cluster.target,
+    target: chosen.target ?? cluster.target,
     database: chosen.database,
     lockWaitSeconds: cluster.lockWaitSeconds,
     reach: reachOf(workspace),

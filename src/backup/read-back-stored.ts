@@ -5,7 +5,7 @@ import type { Targets } from './store-target.ts'
 
 /** Reads every stored file again, from the storage, and holds bytes, structure and content against what was seen while dumping. */
 export async function readBackStored(stored: StoredDump, format: 'custom' | 'plain' | 'directory', targets: Targets, context: Context): Promise<void> {
-  await targets.each('read-back', async (target) => {
+  await targets.each(async (target) => {
     const begunMs = context.clock.monotonicMs()
     context.emit({ type: 'step-begun', step: 'read-back', subject: target.repository.name, expectedBytes: stored.storedBytes })
     const expected = { format, fileName: target.keys.fileName, files: [...stored.filesIn(target), ...target.companions], plainBytes: stored.plainBytes, fingerprint: stored.fingerprint }

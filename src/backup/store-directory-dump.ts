@@ -43,12 +43,11 @@ export async function storeDirectoryDump(request: DumpRequest, source: OpenSourc
 
   const stored = new Map<string, { sizeBytes: number; sha256: string }>()
   for (const { name, sizeBytes } of await local.list()) {
-    const digests = await targets.each('dump', async (target) => {
+    await targets.each(async (target) => {
       const tally = new Tally()
       await createObject(target, `${target.keys.dump}/${name}`, tally.through(createReadStream(join(directory, name), { highWaterMark: 1024 * 1024 })), { sizeBytes, signal: context.signal })
       stored.set(name, { sizeBytes: tally.sizeBytes, sha256: tally.sha256() })
     })
-    if (digests.length === 0) throw new Error('a step without targets')
   }
   const names = [...stored.keys()].toSorted()
   const list = names.map((name) => `${stored.get(name)?.sha256 ?? ''}  ${name}\n`).join('')

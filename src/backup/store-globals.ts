@@ -26,7 +26,7 @@ export async function storeGlobals(request: DumpRequest, source: OpenSource, tar
   }
   try {
     const { bytes, withoutPasswords } = await dumpGlobals(request, source, context)
-    await targets.each('globals', async (target) => {
+    await targets.each(async (target) => {
       await createObject(target, target.keys.globals, bytes, { sizeBytes: bytes.byteLength, contentType: 'application/sql', signal: context.signal })
       target.companions.push({ key: target.keys.globals, role: 'globals', sizeBytes: bytes.byteLength, sha256: createHash('sha256').update(bytes).digest('hex') })
     })

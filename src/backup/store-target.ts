@@ -31,10 +31,9 @@ export async function createObject(target: StoreTarget, key: string, body: Body,
 /** The repositories of one run. One that fails is given up and cleared; the run goes on with the others, and ends when none is left. */
 export interface Targets extends AsyncDisposable {
   open(repository: Repository, take: () => Promise<StoreTarget>): Promise<void>
-  living(): readonly StoreTarget[]
   failures(): readonly { readonly name: string; readonly error: unknown }[]
   /** Does one step in every living repository; those that reject are given up. Rejects with the first error when all did. */
-  each(step: string, work: (target: StoreTarget) => Promise<void>): Promise<readonly StoreTarget[]>
+  each(work: (target: StoreTarget) => Promise<void>): Promise<readonly StoreTarget[]>
   /** Marks targets whose outcome came from elsewhere (the shared stream) and rejects when none is left. */
   giveUp(target: StoreTarget, error: unknown): Promise<void>
   requireLiving(): readonly StoreTarget[]
@@ -58,7 +57,6 @@ export function createTargets(context: Context): Targets {
   }
 
   return {
-    living: () => [...living],
     failures: () => failed,
     requireLiving,
     giveUp,
@@ -71,7 +69,7 @@ export function createTargets(context: Context): Targets {
         context.emit({ type: 'note', message: `repository "${repository.name}" cannot be written: ${messageOf(error)}` })
       }
     },
-    each: async (_step, work) => {
+    each: async (work) => {
       const outcomes = await Promise.all(
         requireLiving().map(async (target) => {
           try {

@@ -121,7 +121,7 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
     committedAs: request.verify ? 'verified' : 'stored',
     adopted: false,
   }
-  const committed = await targets.each('commit', (target) => commitDump(target, { facts, source: source.facts, stored, leftOut: [...named, ...globals.leftOut], warnings, timeZone: request.timeZone, selection: request.selection }, context))
+  const committed = await targets.each((target) => commitDump(target, { facts, source: source.facts, stored, leftOut: [...named, ...globals.leftOut], warnings, timeZone: request.timeZone, selection: request.selection }, context))
 
   // From here the backup exists. What follows only tidies, and says so where it fails.
   for (const target of committed) await tidy(target, context, warnings)

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Failure } from '../kernel/failure.ts'
-import { parseDotenv, parseDotenvBytes, quoteDotenv } from './dotenv.ts'
+import { parseDotenv, parseDotenvBytes } from './dotenv.ts'
 
 const context = { file: '.env', env: { BASE: '/srv', EMPTY: '' }, home: '/home/ada' }
 const valueOf = (line: string) => parseDotenv(line, context).at(-1)?.value
@@ -111,20 +111,6 @@ describe('a .env file', () => {
           }
         },
       ),
-      { numRuns: 2000 },
-    )
-  })
-
-  it('reads back every value that quoteDotenv wrote', () => {
-    fc.assert(
-      fc.property(fc.string({ unit: 'binary' }), (raw) => {
-        // A lone surrogate or NUL cannot stand in a UTF-8 text file or an environment; CRLF is a line end.
-        const value = raw.toWellFormed().replaceAll('\0', '').replaceAll('\r\n', '\n')
-        expect(parseDotenv(`A=${quoteDotenv(value)} # c\nB=2`, context)).toEqual([
-          { name: 'A', value, line: 1 },
-          { name: 'B', value: '2', line: expect.any(Number) },
-        ])
-      }),
       { numRuns: 2000 },
     )
   })

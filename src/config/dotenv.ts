@@ -204,10 +204,3 @@ class Reader {
 }
 
 const escapes: Readonly<Record<string, string>> = { n: '\n', r: '\r', t: '\t', '"': '"', '\\': '\\', $: '$', '`': '`' }
-
-/** A value as it can stand after `NAME=` in a `.env` file, so that `parseDotenv` and a shell both read it back. */
-export function quoteDotenv(value: string): string {
-  if (/^[A-Za-z0-9_./:@%+,=-]+$/.test(value)) return value
-  if (!value.includes("'") && !value.includes('\r')) return `'${value}'`
-  return `"${value.replaceAll(/[\\"$`]/g, '\\$&').replaceAll('\r', '\\r')}"`
-}

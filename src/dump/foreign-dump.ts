@@ -1,4 +1,4 @@
-import { Failure } from '../kernel/failure.ts'
+import { Failure, isFailure } from '../kernel/failure.ts'
 import { decompressGzip } from '../stream/gzip-members.ts'
 import { decompressZstd } from '../stream/zstd-frames.ts'
 import { createDumpReader, type DumpContent } from './dump-reader.ts'
@@ -23,6 +23,16 @@ export interface ForeignOptions {
  * truncated one, `integrity` for a damaged one, and `usage-invalid` for a file that is no dump at all.
  */
 export async function readForeignDump(source: AsyncIterable<Uint8Array>, options: ForeignOptions): Promise<ForeignDump> {
+  try {
+    return await readWhatItIs(source, options)
+  } catch (error) {
+    // What reads the bytes does not know whose they are.
+    if (!isFailure(error, 'integrity', 'dump-empty') || error.message.includes(options.fileName)) throw error
+    throw new Failure(error.code, `${options.fileName}: ${error.message}`, { hints: error.hints, cause: error, details: error.details })
+  }
+}
+
+async function readWhatItIs(source: AsyncIterable<Uint8Array>, options: ForeignOptions): Promise<ForeignDump> {
   const outer = await peek(source)
   const outerType = fileType(outer.head)
   const compression = outerType === 'gzip' || outerType === 'zstd' ? outerType : 'none'

@@ -20,8 +20,6 @@ export interface CopyContent {
   /** The sequences that were found. */
   readonly sequences: readonly SequenceValue[]
   readonly derived: DerivedCheck
-  /** Ordinary tables that the dump does not know of. */
-  readonly strangers: readonly QualifiedName[]
 }
 
 export type CopyTable = QualifiedName &
@@ -65,18 +63,14 @@ export async function readBack(sessions: ReadingSession | readonly ReadingSessio
   }
   await Promise.all(all.map(work))
 
-  const known = new Set(
-    [...expected.tables, ...expected.derived.filter(({ desc }) => desc === 'TABLE').map(({ schema, tag }) => ({ schema, name: tag }))].map(keyOf),
-  )
   return {
     tables: read,
-    largeObjects: await readLargeObjects(first, { expected: expected.largeObjects, signal: context.signal, onBytes: progress.add }),
+    largeObjects: await readLargeObjects(first, { signal: context.signal, onBytes: progress.add }),
     sequences: await readSequences(
       first,
       expected.sequences.filter((sequence) => relations.get(keyOf(sequence)) === 'S'),
     ),
     derived: await checkDerived(first, expected.derived),
-    strangers: [...relations].filter(([key, kind]) => (kind === 'r' || kind === 'p') && !known.has(key)).map(([key]) => nameOfKey(key)),
   }
 }
 
@@ -168,11 +162,6 @@ function progressTeller(expected: ContentFingerprint, { clock, emit }: Context):
 
 function keyOf({ schema, name }: QualifiedName): string {
   return JSON.stringify([schema, name])
-}
-
-function nameOfKey(key: string): QualifiedName {
-  const [schema, name] = JSON.parse(key) as [string, string]
-  return { schema, name }
 }
 
 function isList(sessions: ReadingSession | readonly ReadingSession[]): sessions is readonly ReadingSession[] {

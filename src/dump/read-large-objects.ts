@@ -9,7 +9,6 @@ const firstBytes = 64 * 1024
 const pieceBytes = 4 * 1024 * 1024
 
 export interface LargeObjectReading {
-  readonly expected: LargeObjectsFingerprint
   readonly signal: AbortSignal
   readonly onBytes: (count: number) => void
 }

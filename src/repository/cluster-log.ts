@@ -142,6 +142,6 @@ export function livingBackups(state: ClusterState): readonly BackupRecord[] {
 }
 
 /** The newest complete backup that is not known to be damaged: what `latest` means. Safety backups of replaced databases are not meant. */
-export function latestGood(state: ClusterState, database?: string): BackupRecord | undefined {
-  return livingBackups(state).find((record) => record.state !== 'damaged' && !record.facts.partial && !record.facts.safety && (database === undefined || record.facts.database === database))
+export function latestGood(state: ClusterState): BackupRecord | undefined {
+  return livingBackups(state).find((record) => record.state !== 'damaged' && !record.facts.partial && !record.facts.safety)
 }

@@ -67,6 +67,7 @@ export async function planRestore(admin: Session, facts: PlanFacts, inside: (dat
   if (!isMeant && (isSource || facts.protectedDatabases.has(goal.name))) {
     refusals.push(`"${goal.name}" is ${isSource ? 'the database this backup was taken from' : 'a configured database'}; only --replace may put something in its place`)
   }
+  if (goal.kind === 'replace' && facts.backup?.partial === true) refusals.push(`backup ${facts.backup.id} holds only a part of the database, so it cannot take its place: restore it beside (--as), or tables of it into the original (--table … --clean)`)
   const action = await chooseAction(goal, existing, refusals, inside)
   const rights = await readRights(admin)
   if (['create', 'replace-own-test', 'drop-and-create', 'swap', 'drop-and-restore'].includes(action) && !rights.createDb) {

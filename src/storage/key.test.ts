@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { compareKeys, findTwins, isKey, keyProblem, quoted, requirePrefix } from './key.ts'
+import { compareKeys, isKey, keyProblem, quoted, requirePrefix } from './key.ts'
 
 describe('keys', () => {
   it.each(['a', 'a/b', '.hidden', 'a b', '..two', 'two..', 'ä', '😀', '100%', '-rf', '%2e%2e/x', 'n'.repeat(255), `${'k/'.repeat(511)}kk`])(
@@ -61,17 +61,6 @@ describe('keys', () => {
 
   it.each(['/', '../', 'a/../b', 'a//', 'a//b', '\0', '.tidemark-tmp/', '/a'])('refuses the prefix %j', (prefix) => {
     expect(() => requirePrefix(prefix)).toThrow()
-  })
-
-  it.each([[['a', 'b', 'a']], [['readme', 'README']], [['caf\u00e9', 'cafe\u0301']], [['stra\u00dfe', 'STRASSE']], [['\u212a', 'k']]])(
-    'finds the twins in %j',
-    (keys) => {
-      expect(findTwins(keys)).toBeDefined()
-    },
-  )
-
-  it('finds no twins where there are none', () => {
-    expect(findTwins(['a', 'b', 'a/b', 'ab'])).toBeUndefined()
   })
 
   it('quotes hostile names so that they cannot drive a terminal', () => {

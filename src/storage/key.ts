@@ -57,22 +57,6 @@ export function compareKeys(left: string, right: string): number {
   return Buffer.compare(Buffer.from(left), Buffer.from(right))
 }
 
-/**
- * Two of the keys that some file systems would take for one (upper and lower case, composed and decomposed Unicode,
- * duplicates), or undefined. A list that has such twins must be refused as a whole before anything is written.
- */
-export function findTwins(keys: Iterable<string>): readonly [string, string] | undefined {
-  const seen = new Map<string, string>()
-  for (const key of keys) {
-    // Upper before lower case, so that ß meets SS and the Kelvin sign meets k.
-    const folded = key.normalize('NFKC').toUpperCase().toLowerCase().normalize('NFKC')
-    const earlier = seen.get(folded)
-    if (earlier !== undefined) return [earlier, key]
-    seen.set(folded, key)
-  }
-  return undefined
-}
-
 /** The text between quotes, escaped and cut, so that a hostile name cannot drive a terminal or a log. */
 export function quoted(text: string): string {
   return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text).replaceAll(/[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g, (character) => {

@@ -191,12 +191,6 @@ describe('reading back', () => {
     expect(await readBack([first, second], expected, context)).toEqual(await readBack(first, expected, context))
   })
 
-  test('tells tables that the dump does not know', async () => {
-    await server.sql('copy_jobs', 'CREATE TABLE stranger (a int)')
-    await using session = await sessionTo('copy_jobs')
-    expect((await readBack(session, expected, context)).strangers).toEqual([{ schema: 'public', name: 'stranger' }])
-  })
-
   test('stops when asked to, and is not taken for an answer when the connection breaks', async () => {
     const stop = new AbortController()
     await using session = await sessionTo('copy_jobs')

@@ -1,0 +1,152 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { restoreBackup } from '../../src/api/restore-backup.ts'
+import { undoRestore } from '../../src/api/undo-restore.ts'
+import { swapStateOf } from '../../src/restore/replace-database.ts'
+import { undoableRuns, writeRunRecord, type RestoreRecord } from '../../src/restore/run-record.ts'
+import type { Storage } from '../../src/storage/storage.ts'
+import { faultyStorage, type FaultPlan, type Operation } from '../support/faulty-storage.ts'
+import { copiesOf, dropDatabases, lookAtProduction } from '../support/live-databases.ts'
+import { repositoryProblems, samePicture } from '../support/repository-state.ts'
+import { sweptPlaces } from '../support/sweep-places.ts'
+import { clusterName, sweepRoom, type SweepRoom } from '../support/sweep-room.ts'
+import { endingOf, everyPlan, isComplete, nameOf, seeded } from '../support/sweep.ts'
+
+const timeout = isComplete ? 7_200_000 : 240_000
+let room: SweepRoom
+/** What the newest backup holds, and the database it was taken from. */
+let content: string
+beforeAll(async () => {
+  room = await sweepRoom()
+  content = (await lookAtProduction(room.server, room.source.name))?.rows ?? ''
+})
+afterAll(async () => {
+  await clearCopies()
+  await room[Symbol.asyncDispose]()
+})
+
+async function clearCopies(): Promise<void> {
+  await using admin = await room.server.session()
+  await dropDatabases(admin, await copiesOf(room.server, room.source.name))
+}
+
+const replace = (storage: Storage) => restoreBackup(room.workspace(storage), { replace: 'swap', approve: async () => undefined })
+const undo = (storage: Storage) => undoRestore(room.workspace(storage), { approve: async () => undefined })
+
+describe.for(sweptPlaces)('restore --replace on $name, killed or failed at every operation of its storage', ({ open, share }) => {
+  it('leaves the old or the new database under its name, never neither, tells which, and can be repeated', { timeout }, async () => {
+    await using calm = await open(room.base)
+    const rehearsal = faultyStorage(calm.storage)
+    expect(await endingOf(() => replace(rehearsal))).toMatchObject({ kind: 'done', value: { partial: false } })
+    await clearCopies()
+    // The safety backup is swept by itself (backup-sweep): of its operations a part is enough here.
+    const { operations } = rehearsal
+    const safetyEnds = operations.findLastIndex(({ name, key }) => name === 'delete' && key.startsWith('.tidemark/leases/'))
+    const plans = everyPlan(operations)
+    const chosen = isComplete ? plans : [...seeded(plans.filter(({ at }) => at <= safetyEnds), share * 0.15, 5), ...seeded(plans.filter(({ at }) => at > safetyEnds), Math.min(1, share * 2), 6)]
+
+    const wrong: string[] = []
+    for (const plan of chosen) {
+      await using place = await open(room.base)
+      wrong.push(...(await replaceUnder(plan, place.storage, operations)))
+      await clearCopies()
+    }
+    expect(wrong).toEqual([])
+    expect(await room.stages()).toEqual([])
+  })
+})
+
+async function replaceUnder(plan: FaultPlan, storage: Storage, operations: readonly Operation[]): Promise<readonly string[]> {
+  const wrong: string[] = []
+  const say = (problem: string) => wrong.push(`${nameOf(plan, operations)}: ${problem}`)
+  const { server, source } = room
+  const old = await lookAtProduction(server, source.name)
+
+  const ending = await endingOf(() => replace(faultyStorage(storage, plan)))
+  const live = await lookAtProduction(server, source.name)
+  if (live === null || old === null) return [`${nameOf(plan, operations)}: there is no production any more`]
+  if (live.rows !== content) say(`production holds ${live.rows}`)
+  if (live.comment !== old.comment) say(`production's comment is ${String(live.comment)}`)
+  if (ending.kind === 'bug') say(ending.message)
+  if (ending.kind === 'done' && live.oid === old.oid) say('it said that production was replaced, and it was not')
+  if (ending.kind === 'failed' && live.oid !== old.oid) say(`it failed (${ending.message}) after production was replaced`)
+  if (ending.kind === 'failed' && ending.exitCode !== 1 && ending.exitCode !== 15) say(`exit code ${ending.exitCode}: ${ending.message}`)
+
+  const after = await repositoryProblems(storage, { cluster: clusterName, before: room.base }, room.context)
+  after.problems.forEach(say)
+  const copies = await copiesOf(server, source.name)
+  if (live.oid !== old.oid && !copies.some(({ oid }) => oid === old.oid)) say('production was replaced, and the old one is gone')
+  // Whatever else stands there has a name of ours and an end of its life.
+  for (const { oid, name, mark } of copies) if (oid !== old.oid && (mark?.expires ?? null) === null) say(`"${name}" was left, and nothing will ever remove it`)
+  for (const problem of await toldWrongly(storage, live.oid, old.oid)) say(problem)
+  if (samePicture(after.now, room.base) && live.oid === old.oid) return wrong
+
+  const rerun = await endingOf(() => replace(storage))
+  if (rerun.kind !== 'done') say(`the rerun did not succeed: ${JSON.stringify(rerun)}`)
+  const final = await lookAtProduction(server, source.name)
+  if (final?.rows !== content || final.oid === live.oid) say(`after the rerun production holds ${final?.rows ?? 'nothing'}`)
+  const back = await endingOf(() => undo(storage))
+  if (back.kind !== 'done') say(`undo after the rerun did not succeed: ${JSON.stringify(back)}`)
+  if ((await lookAtProduction(server, source.name))?.oid !== live.oid) say('undo did not put back what the rerun had replaced')
+  return wrong
+}
+
+/** What the run records say of the swap must be what the catalogue shows. */
+async function toldWrongly(storage: Storage, liveOid: number, oldOid: number): Promise<readonly string[]> {
+  await using admin = await room.server.session()
+  const wrong: string[] = []
+  for (const record of await undoableRuns(storage, clusterName)) {
+    if (record.oldOid !== oldOid) continue
+    const state = await swapStateOf(admin, record)
+    const expected = liveOid === oldOid ? 'before' : 'after'
+    if (state !== expected) wrong.push(`the interrupted swap is told as "${state}" and is "${expected}"`)
+  }
+  return wrong
+}
+
+describe.for(sweptPlaces)('undo on $name, killed or failed at every operation of its storage', ({ open, share }) => {
+  it('leaves either database under the name, never neither, and can be repeated', { timeout }, async () => {
+    const { server, source } = room
+    await using calm = await open(room.base)
+    await replace(calm.storage)
+    const rehearsal = faultyStorage(calm.storage)
+    expect(await endingOf(() => undo(rehearsal))).toMatchObject({ kind: 'done' })
+    const { operations } = rehearsal
+    const wrong: string[] = []
+    for (const plan of seeded(everyPlan(operations), share, 7)) {
+      const say = (problem: string) => wrong.push(`${nameOf(plan, operations)}: ${problem}`)
+      await using place = await open(room.base)
+      const { replaced, kept } = await recordSwap(place.storage)
+
+      const ending = await endingOf(() => undo(faultyStorage(place.storage, plan)))
+      const live = await lookAtProduction(server, source.name)
+      if (live?.oid !== replaced && live?.oid !== kept) say(`production is ${live === null ? 'gone' : `database ${live.oid}, which is neither`}`)
+      if (ending.kind === 'bug') say(ending.message)
+      if (ending.kind === 'done' && live?.oid !== kept) say('it said that it was undone, and it was not')
+      if (ending.kind === 'failed' && live?.oid === kept) say(`it failed (${ending.message}) after it was undone`)
+      const rerun = await endingOf(() => undo(place.storage))
+      // A stopped run that had done everything leaves nothing to do: that is said, and is no harm.
+      const isOver = rerun.kind === 'failed' && live?.oid === kept && rerun.message.includes('no replaced database')
+      if (rerun.kind !== 'done' && !isOver) say(`the rerun did not succeed: ${JSON.stringify(rerun)}`)
+      const final = await lookAtProduction(server, source.name)
+      if (final?.oid !== kept) say('after the rerun the old database is not back')
+      if (!(await copiesOf(server, source.name)).some(({ oid }) => oid === replaced)) say('what was set aside is gone')
+    }
+    expect(wrong).toEqual([])
+  })
+})
+
+/** Writes the record of a swap that, as far as the catalogue can tell, was done: the database that was set aside last is the one to put back. */
+async function recordSwap(storage: Storage): Promise<{ replaced: number; kept: number }> {
+  const { server, source, context } = room
+  const live = await lookAtProduction(server, source.name)
+  const [old] = await copiesOf(server, source.name)
+  if (live === null || old === undefined) throw new Error('there are no two databases to swap')
+  const run = `20260101-000000-${String(live.oid).slice(-4).padStart(4, '0')}`
+  const record: RestoreRecord = {
+    format: 'tidemark-run/1', run, cluster: clusterName, verb: 'restore', startedAt: context.clock.now().toString(), endedAt: null, backup: null, file: null, phase: 'swapped',
+    server: { host: source.target.host, port: source.target.port, systemIdentifier: null },
+    database: source.name, newOid: live.oid, newName: source.name, oldOid: old.oid, oldName: old.name, safetyBackup: null,
+  }
+  await writeRunRecord(storage, record)
+  return { replaced: live.oid, kept: old.oid }
+}
