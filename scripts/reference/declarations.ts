@@ -54,8 +54,13 @@ export function plainType(type: string): string {
   return type.replaceAll('readonly ', '').replaceAll('; }', ' }')
 }
 
-/** Whether any program emits this kind of event; one that is only declared is not promised to anybody. */
+/** Whether any part of the program emits this kind of event; one that is only declared must not be promised to anybody. */
 export function isEmitted(type: string): boolean {
+  return isWritten(new RegExp(`emit(?:\\?\\.)?\\(\\{\\s*type: '${type}'`))
+}
+
+/** Whether this stands anywhere in the program, outside tests, renderers and the files in `without`. */
+export function isWritten(wanted: string | RegExp, without: readonly string[] = []): boolean {
   const files = globSync('src/**/*.ts', { cwd: root }).filter((file) => !file.endsWith('.test.ts') && !file.startsWith(join('src', 'cli', 'render')))
-  return files.some((file) => new RegExp(`emit(?:\\?\\.)?\\(\\{\\s*type: '${type}'`).test(readSource(file)))
+  return files.some((file) => !without.includes(file) && (typeof wanted === 'string' ? readSource(file).includes(wanted) : wanted.test(readSource(file))))
 }

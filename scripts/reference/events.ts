@@ -1,4 +1,4 @@
-import { isEmitted, plainType, readSource, statementsOf } from './declarations.ts'
+import { isEmitted, isWritten, plainType, readSource, statementsOf } from './declarations.ts'
 import { code, generated, table } from './markdown.ts'
 
 const file = 'src/kernel/event.ts'
@@ -16,9 +16,7 @@ export function eventsPage(): string {
     '',
     ...table(
       ['type', 'keys', 'meaning'],
-      eventsOf(source)
-        .filter(({ type }) => isEmitted(type))
-        .map(({ type, keys, about }) => [code(type), keys.map(code).join('<br>'), about]),
+      eventsOf(source).map(({ type, keys, about }) => [code(type), keys.map(code).join('<br>'), about]),
     ),
     '',
     '`step` is one of ' + wordsOf(source, 'Step').map(code).join(', ') + '.',
@@ -30,10 +28,11 @@ export function eventsPage(): string {
 
 function eventsOf(source: string): { type: string; keys: string[]; about: string }[] {
   const start = source.indexOf('export type Event =') + 'export type Event ='.length
-  return statementsOf(source.slice(start, source.indexOf('export type Verb =')), /^\| \{/).map(({ about, text }) => {
+  return statementsOf(source.slice(start, source.indexOf('export type Step =')), /^\| \{/).map(({ about, text }) => {
     const member = /^\| \{ type: '([\w-]+)'; (.*) \}$/.exec(text)
     if (member === null) throw new Error(`${file}: an event is not understood: ${text}`)
     const [, type = '', keys = ''] = member
+    if (!isEmitted(type)) throw new Error(`${file}: event ${type} is declared and never emitted`)
     return { type, keys: plainType(keys).split('; '), about: about === '' ? ownMeaning(type) : about }
   })
 }
@@ -41,8 +40,6 @@ function eventsOf(source: string): { type: string; keys: string[]; about: string
 /** Of those that explain themselves in the code. */
 function ownMeaning(type: string): string {
   const meanings: Readonly<Record<string, string>> = {
-    'run-begun': 'A run began.',
-    'run-ended': 'A run ended, in whatever way.',
     'step-ended': 'The step is done. `note` says what came of it, for people.',
     retry: 'Something failed that is worth another try, which comes after `waitMs`.',
   }
@@ -53,5 +50,8 @@ function ownMeaning(type: string): string {
 
 function wordsOf(source: string, name: 'Step'): string[] {
   const text = source.slice(source.indexOf(`export type ${name} =`))
-  return [...text.slice(0, text.indexOf('\n\n')).matchAll(/'([\w-]+)'/g)].map((match) => match[1] ?? '')
+  const words = [...text.slice(0, text.indexOf('\n\n')).matchAll(/'([\w-]+)'/g)].map((match) => match[1] ?? '')
+  const unused = words.find((word) => !isWritten(`step: '${word}'`))
+  if (unused !== undefined) throw new Error(`${file}: step ${unused} is declared and never begins`)
+  return words
 }

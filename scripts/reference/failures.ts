@@ -1,4 +1,5 @@
 import { failures } from '../../src/kernel/failure.ts'
+import { isWritten } from './declarations.ts'
 import { code, generated, table } from './markdown.ts'
 
 const exitCodes: Readonly<Record<number, string>> = {
@@ -36,7 +37,7 @@ export function failuresPage(): string {
     '',
     ...table(
       ['exit', 'meaning'],
-      Object.entries(exitCodes).map(([exit, meaning]) => [exit, meaning]),
+      Object.entries(exitCodes).map(([exit, meaning]) => [exit, codesOf(Number(exit)).some(isUsed) || exit === '0' ? meaning : `${meaning}; ${unused}`]),
     ),
     '',
     '## Codes',
@@ -45,8 +46,19 @@ export function failuresPage(): string {
     '',
     ...table(
       ['code', 'exit', 'HTTP', 'meaning'],
-      Object.entries(failures).map(([name, { exit, http, about }]) => [code(name), String(exit), String(http), about]),
+      Object.entries(failures).map(([name, { exit, http, about }]) => [code(name), String(exit), String(http), isUsed(name) ? about : `${about}; ${unused}`]),
     ),
     '',
   ].join('\n')
+}
+
+/** Codes belong to the contract before anything fails with them: scripts may name them already. */
+const unused = 'not used by this version'
+
+function codesOf(wanted: number): string[] {
+  return Object.entries(failures).flatMap(([name, { exit }]) => (exit === wanted ? [name] : []))
+}
+
+function isUsed(name: string): boolean {
+  return isWritten(`'${name}'`, ['src/kernel/failure.ts'])
 }

@@ -5,6 +5,7 @@ import { utc } from '../kernel/clock.ts'
 import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { formatConnectionUrl } from '../postgres/connection-url.ts'
 import { derivedName } from '../postgres/identifiers.ts'
+import { readNewest, runChecks } from '../drill/run-checks.ts'
 import { makeStage } from '../repository/stage.ts'
 import { runHook, splitWords, waitForHealth } from '../restore/hooks.ts'
 import { sweepExpiredCopies } from '../restore/expired-copies.ts'
@@ -54,6 +55,7 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
       validate: settings.validate,
       jobs: settings.jobs,
       selected: options.tables ?? [],
+      usesRoles: options.noOwner !== true || options.noPrivileges !== true,
       hooks: { before: settings.hooks.before !== null, after: settings.hooks.after !== null, healthUrl: options.healthUrl ?? null, sqlFile: options.runSql ?? null },
     },
     server.connections.inside,
@@ -114,6 +116,7 @@ interface Done {
   readonly safetyBackup: string | null
   readonly dropped: boolean
   readonly warnings: readonly string[]
+  readonly answers: Pick<RestoreResult, 'checks' | 'newest'>
   /** False when the restore is done and its record could not be written. */
   readonly recorded: boolean
 }
@@ -153,12 +156,25 @@ async function carryOut(work: Work): Promise<Done> {
     const live = await findDatabase(admin, goal.name)
     if (live === undefined || live.oid !== plan.existing.oid) throw new Failure('target-unsafe', `"${goal.name}" was changed by somebody else while the copy was restored; nothing was swapped`, { hints: [`the copy is "${copyName}"`] })
     const { warnings, recorded } = await replaceBySwap(server.reached, { live, copy, keptAs: plan.keptAs, record, save }, server.connections, context)
-    return { copy: { ...copy, database: goal.name }, keptAs: plan.keptAs, safetyBackup, dropped: false, warnings, recorded }
+    return { copy: { ...copy, database: goal.name }, keptAs: plan.keptAs, safetyBackup, dropped: false, warnings, answers: unasked, recorded }
   }
   const unrecorded = await saveAfterwards(save, { ...record, phase: plan.action === 'drop-and-restore' ? 'dropped' : 'created', endedAt: utc(context.clock.now()), newOid: plan.action === 'use-empty' || plan.action === 'into-existing' ? null : copy.oid, newName: copy.database }, context)
+  const { problems, ...answers } = goal.kind === 'test' ? await askCopy(work, copy) : { ...unasked, problems: [] }
   const drop = work.options.test === true && work.options.drop === true && copy.validation.outcome !== 'different'
   if (drop) await dropOwnedDatabase(admin, copy.oid, 'the test is over')
-  return { copy, keptAs: null, safetyBackup, dropped: drop, warnings: unrecorded, recorded: unrecorded.length === 0 }
+  return { copy, keptAs: null, safetyBackup, dropped: drop, warnings: [...unrecorded, ...problems], answers, recorded: unrecorded.length === 0 }
+}
+
+const unasked = { checks: [], newest: [] } as const
+
+/** A test restore is asked what a drill would ask: the configured checks, and the newest rows for a person to recognise. */
+async function askCopy({ workspace, origin, server }: Work, copy: RestoredCopy): Promise<Pick<RestoreResult, 'checks' | 'newest'> & { readonly problems: readonly string[] }> {
+  const checks = origin.cluster?.checks ?? []
+  const newest = origin.cluster?.drill.newest ?? []
+  if (checks.length === 0 && newest.length === 0) return { ...unasked, problems: [] }
+  await using session = await server.connections.inside(copy.database)
+  const answered = await runChecks(session, checks, workspace.context)
+  return { checks: answered, ...(await readNewest(session, newest, workspace.context)) }
 }
 
 /** What was there is gone or half changed: the only thing that matters now is how to get it back. */
@@ -349,6 +365,8 @@ function describeOutcome(work: Work, done: Done, durationSeconds: number): Resto
     reachedTime: origin.manifest?.backup.startedAt ?? null,
     tables: validation.tables,
     validation: validation.how,
+    checks: done.answers.checks,
+    newest: done.answers.newest,
     errors: copy.errors,
     warnings: [...warnings, ...validation.problems.map((problem) => `${problem.object}: ${problem.message}`)],
     keptAs: done.keptAs,

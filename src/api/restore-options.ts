@@ -49,6 +49,10 @@ export interface RestoreResult {
   readonly reachedTime: string | null
   readonly tables: readonly { readonly schema: string; readonly name: string; readonly rows: number | null; readonly restoredRows: number | null; readonly match: boolean }[]
   readonly validation: 'content' | 'rows' | 'none'
+  /** Answers of the configured checks, for a test restore. */
+  readonly checks: readonly { readonly sql: string; readonly expected: string; readonly actual: string | null; readonly ok: boolean }[]
+  /** The newest rows of the configured tables, for a test restore. */
+  readonly newest: readonly { readonly table: string; readonly rows: readonly Readonly<Record<string, string | null>>[] }[]
   readonly errors: readonly { readonly message: string; readonly statement: string | null }[]
   readonly warnings: readonly string[]
   readonly keptAs: string | null

@@ -1,13 +1,13 @@
 import { resolve } from 'node:path'
 import type { ClusterSettings } from '../config/settings.ts'
 import { Failure, isFailure } from '../kernel/failure.ts'
-import type { ClusterState } from '../repository/cluster-log.ts'
+import { livingBackups, type ClusterState } from '../repository/cluster-log.ts'
 import { newestIntactBeside } from '../repository/find-backup.ts'
 import { readManifest, type Manifest } from '../repository/manifest.ts'
 import type { Repository } from '../repository/repository.ts'
 import { stageForeignFile } from '../restore/staged-file.ts'
 import { stageBackup, type StagedDump } from '../restore/staged-dump.ts'
-import { locateBackup } from './list-backups.ts'
+import { locateBackup, type FoundBackup } from './list-backups.ts'
 import type { RestoreOptions } from './restore-options.ts'
 import { resolveSubject, type Subject } from './subjects.ts'
 import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
@@ -40,8 +40,10 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
     return { cluster, clusterName: cluster?.name ?? 'files', repository: open?.repositories[0] ?? null, state: null, manifest: null, file: subject.path, database: cluster?.target.database ?? 'restored' }
   }
   const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true }))
-  const clusters = clusterName === undefined ? await knownClusters(workspace, open.repositories) : [clusterName]
-  const found = await locateBackup(open.repositories, clusters, subject.kind === 'backup' ? subject.text : 'latest', workspace.context)
+  const text = subject.kind === 'backup' ? subject.text : 'latest'
+  const clusters = clusterName === undefined ? await candidates(workspace, open.repositories, text) : [clusterName]
+  const found = await locateBackup(open.repositories, clusters, text, workspace.context)
+  requireOneMeaning(workspace, options, found, text)
   const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
   return {
     cluster: workspace.settings.clusters[found.state.cluster] ?? configured ?? fallback,
@@ -51,6 +53,24 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
     manifest,
     file: null,
     database: manifest.backup.database,
+  }
+}
+
+/** An id is looked for everywhere; `latest` means the newest of what is configured, never that of another host that shares the bucket. */
+async function candidates(workspace: Workspace, repositories: readonly Repository[], text: string): Promise<readonly string[]> {
+  const configured = Object.keys(workspace.settings.clusters)
+  return text === 'latest' && configured.length > 0 ? configured : knownClusters(workspace, repositories)
+}
+
+/** What replaces or changes a live database must not have been found by luck. */
+function requireOneMeaning(workspace: Workspace, options: RestoreOptions, found: FoundBackup, text: string): void {
+  if (options.replace === undefined && options.clean !== true && options.dataOnly !== true) return
+  if (workspace.settings.clusters[found.state.cluster] === undefined && options.server === undefined) {
+    throw new Failure('target-unsafe', `backup ${found.record.facts.id} belongs to cluster "${found.state.cluster}", which is not configured here, so it is not known which server it may change`, { hints: ['name the server: --server URL', 'or restore it beside: without --replace'] })
+  }
+  const databases = new Set(livingBackups(found.state).filter(({ facts }) => !facts.partial && !facts.safety).map(({ facts }) => facts.database))
+  if (text === 'latest' && databases.size > 1) {
+    throw new Failure('usage-invalid', `cluster "${found.state.cluster}" has backups of several databases (${[...databases].join(', ')}), so "latest" does not say which one to change`, { hints: ['name the backup: tidemark list'] })
   }
 }
 

@@ -74,8 +74,10 @@ export async function takeBackups(workspace: Workspace, options: BackupOptions =
       partial ||= outcome.partial
     } catch (error) {
       context.signal.throwIfAborted()
+      // What nobody foresaw is a bug, and no other database makes up for it.
+      if (!(error instanceof Failure)) throw error
       failures.push(error)
-      const failure = asFailure(error)
+      const failure = error
       if (databases.length > 1) context.emit({ type: 'warning', code: failure.code, message: `database "${database}" was not dumped: ${failure.message}` })
       warnings.push(`database "${database}" was not dumped: ${failure.message}`)
     }

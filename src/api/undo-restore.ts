@@ -11,6 +11,8 @@ export interface UndoOptions {
   readonly cluster?: string
   readonly repositories?: readonly string[]
   readonly dryRun?: boolean
+  /** The server it was restored on, when it is not the configured one. */
+  readonly server?: string
   readonly approve?: (plan: UndoPlan) => Promise<void>
 }
 
@@ -23,7 +25,7 @@ export async function undoRestore(workspace: Workspace, options: UndoOptions = {
   const found = await findRuns(workspace, open.repositories, clusters, options.run)
   const [newest] = found
   const cluster = workspace.settings.clusters[newest.record.cluster] ?? Object.values(workspace.settings.clusters)[0] ?? null
-  await using server = await openAdminServer(workspace, restoreTarget(cluster, undefined), 'undo')
+  await using server = await openAdminServer(workspace, restoreTarget(cluster, options.server, workspace.machine.env), 'undo')
   const { repository, record, plan } = await choosePlan(server, found, context)
   if (options.dryRun === true) return { plan, done: false, warnings: [] }
   if (plan.refusals.length > 0) throw new Failure('target-unsafe', `run ${record.run} cannot be undone: ${plan.refusals[0] ?? ''}`, { hints: plan.refusals.slice(1) })
@@ -58,7 +60,7 @@ function isItsServer(server: AdminServer, { server: there }: RestoreRecord): boo
 function requireItsServer(server: AdminServer, record: RestoreRecord): void {
   if (isItsServer(server, record)) return
   const { run, server: there } = record
-  throw new Failure('target-unsafe', `run ${run} restored on ${there.host ?? 'the local socket'}:${there.port}, and this configuration leads to ${server.name}`, { hints: ['use the configuration of that server'] })
+  throw new Failure('target-unsafe', `run ${run} restored on ${there.host ?? 'the local socket'}:${there.port}, and this configuration leads to ${server.name}`, { hints: ['name that server: --server URL (or env:NAME)'] })
 }
 
 /** The run that was named, or all that replaced something, newest first. */

@@ -64,8 +64,10 @@ export function createTargets(context: Context): Targets {
       try {
         living.add(await take())
       } catch (error) {
-        failed.push({ name: repository.name, error })
         context.signal.throwIfAborted()
+        // What nobody foresaw is a bug, and another repository does not make up for it.
+        if (!isFailure(error)) throw error
+        failed.push({ name: repository.name, error })
         context.emit({ type: 'note', message: `repository "${repository.name}" cannot be written: ${messageOf(error)}` })
       }
     },

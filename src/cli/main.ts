@@ -1,5 +1,3 @@
-import { createProgram } from './program.ts'
+import { runProgram } from './program.ts'
 
-// `--replace=drop` has a value and `--replace` has none, so that `restore --replace latest` means what it says.
-const words = process.argv.map((word) => (word === '--replace=drop' ? '--replace-drop' : word === '--replace=swap' ? '--replace' : word))
-await createProgram().parseAsync(words)
+await runProgram(process.argv.slice(2))

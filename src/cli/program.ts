@@ -1,4 +1,5 @@
-import { Command, type CommanderError } from 'commander'
+import { Command, CommanderError } from 'commander'
+import { Failure } from '../kernel/failure.ts'
 import { toolVersion } from '../kernel/version.ts'
 import { backupCommand } from './commands/backup.ts'
 import { configCommand } from './commands/config.ts'
@@ -15,9 +16,14 @@ import { restoreCommand } from './commands/restore.ts'
 import { showCommand } from './commands/show.ts'
 import { undoCommand } from './commands/undo.ts'
 import { verifyCommand } from './commands/verify.ts'
+import { createOutput, failureJson } from './render/output.ts'
+import { addGlobalFlags } from './runtime.ts'
 
 /** Commands of the contract that later versions bring: named, so that nobody takes a typo for a missing feature. */
-const laterCommands = ['wal', 'expire', 'rotate', 'cleanup', 'stats', 'status', 'health', 'copy', 'export', 'key', 'audit', 'notify', 'daemon', 'install'] as const
+const laterCommands = [
+  ...['wal', 'expire', 'rotate', 'cleanup', 'stats', 'status', 'health', 'copy', 'export', 'key', 'audit', 'notify', 'daemon', 'install'],
+  ...['check', 'runbook', 'checklist', 'erase', 'logs', 'report', 'pause', 'resume'],
+] as const
 
 /** The whole command line. Definitions are light; what a command does is loaded when it runs. */
 export function createProgram(): Command {
@@ -37,6 +43,7 @@ Without a configuration file, DATABASE_URL is enough:
 Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 10 no repository, 11 locked, 12 key, 13 integrity,
             14 target not reachable, 15 unsafe target refused, 130 cancelled`,
     )
+  const repo = repoCommand()
   const commands = [
     initCommand(),
     doctorCommand(),
@@ -52,27 +59,76 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 10 no repositor
     pinCommand(),
     unpinCommand(),
     deleteCommand(),
-    repoCommand(),
+    repo,
     configCommand(),
   ]
   for (const command of commands) program.addCommand(command)
-  for (const name of laterCommands) {
-    program
-      .command(name, { hidden: true })
-      .allowUnknownOption()
-      .allowExcessArguments()
-      .action(() => {
-        program.error(`error: "tidemark ${name}" comes with a later version`, { exitCode: 2, code: 'tidemark.later' })
-      })
-  }
-  exitWithUsageCode(program)
+  for (const name of laterCommands) announceLater(program, name)
+  announceLater(repo, 'gc')
+  throwAtMistakes(program)
   return program
 }
 
-/** Commander ends with 1 where the contract says 2: every mistake in the command line is a usage error. */
-function exitWithUsageCode(command: Command): void {
+function announceLater(parent: Command, name: string): void {
+  const command = parent
+    .command(name, { hidden: true })
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .action(() => {
+      const full = [parent.parent === null ? [] : [parent.name()], name].flat().join(' ')
+      command.error(`error: "tidemark ${full}" comes with a later version`, { exitCode: 2, code: 'tidemark.later' })
+    })
+}
+
+/** Commander would end the process here and now; thrown, the mistake can be said in JSON too. */
+function throwAtMistakes(command: Command): void {
   command.exitOverride((error: CommanderError) => {
-    process.exit(error.exitCode === 0 ? 0 : 2)
+    throw error
   })
-  for (const sub of command.commands) exitWithUsageCode(sub)
+  for (const sub of command.commands) throwAtMistakes(sub)
+}
+
+/** Runs the command line (without node and script). Every mistake in it is a usage error: exit code 2, and with `--json` a document like any other failure. */
+export async function runProgram(words: readonly string[]): Promise<void> {
+  const program = createProgram()
+  try {
+    // `--replace=drop` has a value and `--replace` has none, so that `restore --replace latest` means what it says.
+    const plain = words.map((word) => (word === '--replace=drop' ? '--replace-drop' : word === '--replace=swap' ? '--replace' : word))
+    await program.parseAsync([...flagsBehindVerb(program, plain)], { from: 'user' })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    if (error.exitCode === 0) return
+    process.exitCode = 2
+    const { stdout, stderr } = process
+    // Commander has said it on stderr.
+    const output = createOutput({ stdout, stderr, json: words.includes('--json'), colour: false, quiet: true, verbose: false })
+    output.document({ error: failureJson(usageFailure(error)) })
+  }
+}
+
+function usageFailure(error: CommanderError): Failure {
+  const message = error.code === 'commander.help' ? 'a command is missing' : error.message.replace(/^error: /, '')
+  return new Failure('usage-invalid', message, { hints: ['tidemark --help'] })
+}
+
+/** `tidemark --json list` means `tidemark list --json`: flags that every command has may stand before the verb. */
+function flagsBehindVerb(program: Command, words: readonly string[]): readonly string[] {
+  const common = addGlobalFlags(new Command()).options
+  const verbs: string[] = []
+  const flags: string[] = []
+  let command = program
+  for (let index = 0; index < words.length; index += 1) {
+    const word = words[index] ?? ''
+    const option = common.find((each) => each.long === word.split('=', 1)[0])
+    const verb = command.commands.find((each) => each.name() === word)
+    if (verb !== undefined) {
+      verbs.push(word)
+      command = verb
+    } else if (option !== undefined && command.commands.length > 0) {
+      const hasValue = option.required && !word.includes('=')
+      flags.push(...words.slice(index, index + (hasValue ? 2 : 1)))
+      if (hasValue) index += 1
+    } else return [...verbs, ...(verbs.length === 0 ? [] : flags), ...words.slice(index)]
+  }
+  return [...verbs, ...(command.commands.length > 0 ? [] : flags)]
 }

@@ -32,6 +32,7 @@ export async function runRestore(runtime: Runtime, wanted: string | undefined, f
   }
   renderResult(output, outcome, flags)
   if (outcome.partial) runtime.exitCode = 3
+  if (outcome.result.checks.some((check) => !check.ok)) runtime.exitCode = 1
 }
 
 function question(plan: RestorePlan): string {
@@ -67,10 +68,9 @@ function optionsOf(wanted: string | undefined, flags: RestoreFlags): RestoreOpti
     healthTimeoutSeconds: flags.healthTimeout === undefined ? undefined : parseDuration(flags.healthTimeout),
     safetyBackup: flags.safetyBackup,
     validate: flags.validate,
-    verify: flags.verify,
+    verify: flags.verify ? undefined : false,
     dryRun: flags.dryRun,
   }
-  if (flags.roleMap !== undefined) throw new Failure('usage-invalid', '--role-map comes with a later version', { hints: ['leave owners and grants out: --no-owner --no-privileges'] })
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as RestoreOptions
 }
 
@@ -96,10 +96,16 @@ function renderResult(output: Output, outcome: RestoreOutcome, flags: RestoreFla
   for (const error of result.errors.slice(0, 20)) output.line(`  ${output.paint('red', 'error')} ${printable(error.message)}${error.statement === null ? '' : `\n        ${printable(error.statement).slice(0, 200)}`}`)
   if (result.errors.length > 20) output.line(`  … and ${result.errors.length - 20} more errors (--json lists all)`)
   for (const warning of result.warnings) output.line(`  ${output.paint('yellow', '!')} ${printable(warning)}`)
+  for (const check of result.checks) output.line(`  ${check.ok ? output.paint('green', '✓') : output.paint('red', '✗')} ${printable(check.sql)}${check.ok ? '' : `: ${printable(check.actual ?? 'nothing')}, expected ${printable(check.expected)}`}`)
+  for (const { table: name, rows: newest } of result.newest) {
+    output.line(`  newest of ${printable(name)}:`)
+    for (const row of newest) output.line(`    ${printable(JSON.stringify(row))}`)
+  }
   if (result.keptAs !== null) output.line(`  the old database is kept as "${printable(result.keptAs)}"; put it back with: tidemark undo ${result.run}`)
   if (result.safetyBackup !== null) output.line(`  safety backup: ${result.safetyBackup}`)
   if (result.dropped) return output.line('  the test database was dropped again')
   output.line(`  connect: ${result.connection}`)
+  if (flags.test === true) output.line(`  look:    psql '${result.connection.replace(/:\*\*\*@/, '@')}'`)
   const isOurs = ['create', 'replace-own-test', 'drop-and-create'].includes(outcome.plan.action)
   if (flags.test === true || (result.keptAs === null && isOurs)) output.line(`  remove it again: tidemark undo ${result.run}`)
   else if (result.keptAs === null && result.safetyBackup !== null) output.line(`  to go back: tidemark restore ${result.safetyBackup} --replace`)

@@ -1,4 +1,4 @@
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import { systemClock } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, failures } from '../kernel/failure.ts'
@@ -33,13 +33,18 @@ export interface Runtime {
   exitCode: number
 }
 
+/** For flags that may be repeated. Each takes one value, so that a positional argument behind it stays one. */
+export function collect(value: string, previous: readonly string[] = []): string[] {
+  return [...previous, value]
+}
+
 export function addGlobalFlags(command: Command): Command {
   return command
     .option('--config <file>', 'configuration file (default: tidemark.yaml here, then /etc/tidemark/tidemark.yaml)')
     .option('--env-file <file>', 'file with environment variables (default: .env here, if there)')
-    .option('--repo <name...>', 'use only these repositories: names of the configuration, paths or s3://bucket/prefix')
+    .option('--repo <name>', 'use only this repository: a name of the configuration, a path or s3://bucket/prefix; may be repeated', collect)
     .option('--json', 'print one JSON document on stdout')
-    .option('--progress <kind>', 'text, json (events as lines on stderr) or none')
+    .addOption(new Option('--progress <kind>', 'how progress is told; json: events as lines on stderr').choices(['text', 'json', 'none']))
     .option('--quiet', 'no progress and no remarks')
     .option('--verbose', 'more notes, client program output, and stack traces of failures')
 }
@@ -74,7 +79,7 @@ export async function runAction(flags: GlobalFlags, action: Action): Promise<voi
     exitCode: 0,
     machine: () => (machine ??= loadMachine()),
     workspace: () => (workspace ??= loadWorkspace(flags, context, runtime)),
-    confirm: (question, options) => confirm(question, options, output, progress.close),
+    confirm: (question, options) => confirm(question, options, { output, signal: cancel.signal, pauseProgress: progress.close }),
   }
   try {
     await action(runtime)
@@ -130,7 +135,13 @@ async function loadWorkspace(flags: GlobalFlags, context: Context, runtime: Runt
   return openWorkspace(await runtime.machine(), chosen, context)
 }
 
-async function confirm(question: string, options: { yes: boolean | undefined; typed?: string }, output: Output, pauseProgress: () => void): Promise<void> {
+interface Asking {
+  readonly output: Output
+  readonly signal: AbortSignal
+  readonly pauseProgress: () => void
+}
+
+async function confirm(question: string, options: { yes: boolean | undefined; typed?: string }, { output, signal, pauseProgress }: Asking): Promise<void> {
   if (options.yes === true) return
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw new Failure('target-unsafe', `this needs a yes, and there is no terminal to ask on: ${question}`, {
@@ -142,7 +153,10 @@ async function confirm(question: string, options: { yes: boolean | undefined; ty
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   try {
     const wanted = options.typed
-    const answer = (await lines.question(wanted === undefined ? `${question} [y/N] ` : `${question}\nType ${wanted} to go on: `)).trim()
+    // The end of the input and Ctrl-C on a raw terminal close the lines and answer nothing.
+    const closed = new Promise<never>((_, reject) => lines.once('close', () => reject(new Failure('cancelled', 'stopped at a question; nothing was changed'))))
+    const asked = lines.question(wanted === undefined ? `${question} [y/N] ` : `${question}\nType ${wanted} to go on: `, { signal })
+    const answer = (await Promise.race([asked, closed])).trim()
     const agreed = wanted === undefined ? /^y(es)?$/i.test(answer) : answer === wanted
     if (!agreed) throw new Failure('cancelled', 'not confirmed; nothing was changed')
   } finally {

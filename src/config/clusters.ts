@@ -30,7 +30,6 @@ export interface ClusterDefaults {
   readonly timeZone: Sourced
   readonly jobs: number
   readonly repositories: Sourced<readonly string[]>
-  readonly flags: { readonly format?: string; readonly compress?: string; readonly jobs?: number; readonly adminUrl?: string }
   readonly services: Services
   /** The account we run under: libpq's default user. */
   readonly osUser: string
@@ -184,7 +183,7 @@ interface Chooser {
 }
 
 function dumpSettings(config: ClusterConfig, defaults: ClusterDefaults, { origins, originOf, choose }: Chooser): DumpSettings {
-  const { environment, flags } = defaults
+  const { environment } = defaults
   const written = config.dump
   const truth = (key: 'globals' | 'fingerprint') => choose(['dump', key], written?.[key] === undefined ? undefined : parseTruth(written[key]), true)
   const compress = written?.compress === undefined ? undefined : parseCompression(written.compress)
@@ -199,13 +198,11 @@ function dumpSettings(config: ClusterConfig, defaults: ClusterDefaults, { origin
   }
   // One variable means two settings, so either of them in the file decides both.
   const decided =
-    flags.format !== undefined || flags.compress !== undefined
-      ? 'the command line chooses'
-      : written?.format !== undefined
-        ? `the configuration file chooses (${originOf('dump', 'format')})`
-        : written?.compress !== undefined
-          ? `the configuration file chooses (${originOf('dump', 'compress')})`
-          : null
+    written?.format !== undefined
+      ? `the configuration file chooses (${originOf('dump', 'format')})`
+      : written?.compress !== undefined
+        ? `the configuration file chooses (${originOf('dump', 'compress')})`
+        : null
   if (decided !== null) environment.ignore('BACKUP_COMPRESSION', decided)
   const level = decided === null ? environment.take('BACKUP_COMPRESSION') : undefined
   if (level !== undefined) {
@@ -213,34 +210,7 @@ function dumpSettings(config: ClusterConfig, defaults: ClusterDefaults, { origin
     settings.compression = { method: 'gzip', level: attributed(level, parseGzipLevel) }
     origins['dump.format'] = origins['dump.compress'] = level.origin
   }
-  if (flags.format !== undefined) {
-    settings.format = parseFormat(flags.format)
-    origins['dump.format'] = '--format'
-  }
-  if (flags.compress !== undefined) {
-    settings.compression = attributed({ name: '--compress', text: flags.compress, origin: '--compress' }, parseCompression)
-    origins['dump.compress'] = '--compress'
-  }
-  if (flags.jobs !== undefined) {
-    settings.jobs = flags.jobs
-    origins['dump.jobs'] = '--jobs'
-  }
   return settings
-}
-
-/** `custom`, `plain` or `directory`, and pg_dump's letters for them. */
-export function parseFormat(text: string): DumpSettings['format'] {
-  const formats: Readonly<Record<string, DumpSettings['format']>> = {
-    custom: 'custom',
-    c: 'custom',
-    plain: 'plain',
-    p: 'plain',
-    directory: 'directory',
-    d: 'directory',
-  }
-  const format = Object.hasOwn(formats, text.toLowerCase()) ? formats[text.toLowerCase()] : undefined
-  if (format === undefined) throw new Failure('usage-invalid', 'cannot use --format: expected custom, plain or directory')
-  return format
 }
 
 async function adminTarget(
@@ -249,14 +219,9 @@ async function adminTarget(
   defaults: ClusterDefaults,
   origins: Record<string, string>,
 ): Promise<ConnectionTarget | null> {
-  const flag = defaults.flags.adminUrl
   const written = source.config.adminUrl
-  const resolved: Resolved | undefined =
-    flag !== undefined
-      ? { text: flag, origin: '--admin-url', byReference: true }
-      : written === undefined || source.references === null
-        ? undefined
-        : await resolveReference(written, ['clusters', source.name, 'adminUrl'], source.references)
+  const resolved =
+    written === undefined || source.references === null ? undefined : await resolveReference(written, ['clusters', source.name, 'adminUrl'], source.references)
   origins['adminUrl'] = resolved?.origin ?? 'default'
   if (resolved === undefined) return null
   const parsed = attributed({ name: 'adminUrl', text: resolved.text, origin: resolved.origin }, (text) =>

@@ -29,14 +29,9 @@ export async function buildClusters(
   const configured = Object.entries(references?.source.config.clusters ?? {})
   // Without a cluster in the file, the environment may name one; it is then called after its database.
   const sources: (ClusterSource | null)[] = configured.length === 0 ? [null] : configured.map(([name, config]) => ({ name, config, references }))
-  if (machine.flags.cluster !== undefined && configured.length > 0 && !configured.some(([name]) => name === machine.flags.cluster)) {
-    throw new Failure('usage-invalid', `no cluster is called "${machine.flags.cluster}"`, {
-      hints: [`configured: ${configured.map(([name]) => name).join(', ')}`],
-    })
-  }
-  if (sources.length > 1 && machine.flags.cluster === undefined && (machine.flags.databaseUrl ?? machine.flags.container) !== undefined) {
-    throw new Failure('usage-invalid', 'several clusters are configured, so --database-url and --container need --cluster NAME', {
-      hints: [`configured: ${configured.map(([name]) => name).join(', ')}`],
+  if (sources.length > 1 && (machine.flags.databaseUrl ?? machine.flags.container) !== undefined) {
+    throw new Failure('usage-invalid', 'several clusters are configured, so one database URL or container could mean any of them', {
+      hints: [`configured: ${configured.map(([name]) => name).join(', ')}`, 'change the connection of the one that is meant in the configuration file'],
     })
   }
   if (sources.length > 1) ignoreConnectionVariables(environment)
@@ -44,15 +39,14 @@ export async function buildClusters(
   const result: BuiltClusters & { notes: string[]; warnings: string[] } = { clusters: Object.create(null), origins: {}, notes: [], warnings: [], single: null }
   for (const source of sources) {
     const file = source === null ? { inlinePassword: false } : await fileConnection(source)
-    const flagged = sources.length === 1 || machine.flags.cluster === source?.name
     const services = await loadServices(
       [machine.flags.databaseUrl, 'url' in file ? file.url.value : undefined, environment.peek('DATABASE_URL')?.text],
       surroundings,
     )
     const connection = resolveConnection({
       file,
-      flagUrl: flagged && machine.flags.databaseUrl !== undefined ? { value: machine.flags.databaseUrl, origin: '--database-url' } : null,
-      flagContainer: flagged && machine.flags.container !== undefined ? { value: machine.flags.container, origin: '--container' } : null,
+      flagUrl: machine.flags.databaseUrl !== undefined ? { value: machine.flags.databaseUrl, origin: '--database-url' } : null,
+      flagContainer: machine.flags.container !== undefined ? { value: machine.flags.container, origin: '--container' } : null,
       environment,
       variablesApply: sources.length === 1,
       paths,
@@ -85,18 +79,11 @@ function clusterDefaults(
   { environment, machine, repositories }: Surroundings & { readonly repositories: Sourced<readonly string[]> },
   services: Services,
 ): ClusterDefaults {
-  const { flags } = machine
   return {
     environment,
     timeZone: defaultZone(references, environment, machine),
     jobs: Math.max(1, Math.min(4, machine.cpus)),
     repositories,
-    flags: {
-      ...(flags.format === undefined ? {} : { format: flags.format }),
-      ...(flags.compress === undefined ? {} : { compress: flags.compress }),
-      ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
-      ...(flags.adminUrl === undefined ? {} : { adminUrl: flags.adminUrl }),
-    },
     services,
     osUser: machine.user,
   }

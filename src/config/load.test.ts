@@ -384,11 +384,6 @@ describe('asking for encryption is refused, never stored in clear', () => {
     expect((await room.failure()).code).toBe('encryption-unavailable')
   })
 
-  it('by a flag', async () => {
-    await using room = await testRoom()
-    expect((await room.failure({}, { encryption: '--passphrase-file' })).message).toContain('--passphrase-file')
-  })
-
   it('an explicit no is no request', async () => {
     await using room = await testRoom()
     await room.load({ BACKUP_ENCRYPTION: 'false', TIDEMARK_ENCRYPTION: 'none' })

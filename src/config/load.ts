@@ -5,7 +5,7 @@ import { systemClock } from '../kernel/clock.ts'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import type { Sourced } from './connection.ts'
 import { parseDotenvBytes, type DotenvEntry } from './dotenv.ts'
-import { attributed, encryptionUnavailable, readEnvironment, refuseEncryptionVariables, type Environment } from './environment.ts'
+import { attributed, readEnvironment, refuseEncryptionVariables, type Environment } from './environment.ts'
 import { parsePath, type PathBase } from './file-paths.ts'
 import { buildClusters } from './load-clusters.ts'
 import { laterInFile, laterVariables } from './later.ts'
@@ -44,7 +44,6 @@ export function thisProcess(): { readonly env: Readonly<Record<string, string | 
  */
 export async function loadSettings(options: LoadOptions = {}): Promise<Settings> {
   const machine = machineOf(options)
-  if (machine.flags.encryption !== undefined) throw encryptionUnavailable(machine.flags.encryption)
   const { environment, envFile } = await loadEnvironment(machine)
   refuseEncryptionVariables(environment)
   const paths: PathBase = { home: machine.home, directory: machine.cwd }
@@ -54,7 +53,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<Settings>
 
   const repositories = await buildRepositories(references, { environment, paths, machine })
   const clusters = await buildClusters(references, { environment, paths, machine, repositories: repositories.written })
-  const pgBin = choosePgBin(references, { environment, paths, machine })
+  const pgBin = choosePgBin(references, { environment, paths })
   const later = [...(file === null ? [] : laterInFile(file.source)), ...laterVariables(environment, clusters.single, (path) => writtenIn(file?.source, path))]
   checkRepositoryNames(clusters.clusters, repositories.parts)
 
@@ -209,8 +208,7 @@ function freeName(wanted: string, taken: readonly string[]): string {
   return name
 }
 
-function choosePgBin(references: ReferenceContext | null, { environment, paths, machine }: Surroundings): Sourced | null {
-  if (machine.flags.pgBin !== undefined) return { value: parsePath(machine.flags.pgBin, paths), origin: '--pg-bin' }
+function choosePgBin(references: ReferenceContext | null, { environment, paths }: Pick<Surroundings, 'environment' | 'paths'>): Sourced | null {
   const variable = environment.take('TIDEMARK_PG_BIN')
   if (variable !== undefined) return { value: attributed(variable, (text) => parsePath(text, paths)), origin: variable.origin }
   const written = references?.source.config.pgBin

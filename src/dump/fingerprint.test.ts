@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { parseFingerprint, type ContentFingerprint } from './fingerprint.ts'
-import { fingerprintSettings, pgOptions, settingStatement } from './pinned-settings.ts'
+import { pgOptions } from '../postgres/client-environment.ts'
+import { fingerprintSettings, settingStatement } from './pinned-settings.ts'
 
 const good: ContentFingerprint = {
   format: 'tidemark-fingerprint/1',

@@ -30,13 +30,6 @@ export const readBackSettings: Readonly<Record<string, string>> = Object.freeze(
   idle_in_transaction_session_timeout: '0',
 })
 
-/** The value of PGOPTIONS that sets `settings`; spaces and backslashes are escaped as the server's option parser wants it. */
-export function pgOptions(settings: Readonly<Record<string, string>>): string {
-  return Object.entries(settings)
-    .map(([name, value]) => `-c ${name}=${value.replaceAll(/[\\\s]/g, String.raw`\$&`)}`)
-    .join(' ')
-}
-
 /** Statement that sets `settings` in a session, in one round trip. */
 export function settingStatement(settings: Readonly<Record<string, string>>): string {
   const literal = (text: string) => `'${text.replaceAll("'", "''")}'`

@@ -3,8 +3,6 @@
  * and the run log are listeners, and they choose the words.
  */
 export type Event =
-  | { type: 'run-begun'; run: string; verb: Verb; cluster: string; subject: string }
-  | { type: 'run-ended'; run: string; verb: Verb; outcome: 'ok' | 'partial' | 'failed' | 'cancelled'; durationSeconds: number }
   /** A part of the work that takes time. `expectedBytes` is an estimate, null when unknown. */
   | { type: 'step-begun'; step: Step; subject: string; expectedBytes: number | null }
   /** Bytes done so far in the step named last; emitted at most every 250 ms. */
@@ -18,25 +16,17 @@ export type Event =
   | { type: 'tool-line'; tool: string; line: string }
   | { type: 'retry'; operation: string; attempt: number; waitMs: number; reason: string }
 
-export type Verb = 'backup' | 'verify' | 'restore' | 'undo' | 'drill' | 'delete' | 'init' | 'adopt' | 'repo-test' | 'demo' | 'doctor'
-
 export type Step =
-  | 'connect'
   | 'dump'
-  | 'globals'
   | 'upload'
   | 'read-back'
-  | 'commit'
   | 'fetch'
   | 'restore'
   | 'safety-backup'
   | 'validate'
   | 'compare'
-  | 'checks'
   | 'swap'
-  | 'clean-up'
   | 'start-server'
   | 'test-storage'
-  | 'load'
 
 export type Emit = (event: Event) => void

@@ -30,6 +30,8 @@ export const failures = {
   'object-missing': { exit: 13, http: 404, about: 'an object that the repository refers to is not in the storage' },
   'object-exists': { exit: 1, http: 409, about: 'an object of that name exists and is never overwritten' },
   'check-failed': { exit: 1, http: 409, about: 'a check of the restored copy did not give the expected answer' },
+  'doctor-failed': { exit: 1, http: 409, about: 'doctor found something that would make a backup or a restore fail' },
+  'storage-test-failed': { exit: 1, http: 409, about: 'a storage breaks a promise that backups rest on' },
   'drill-failed': { exit: 1, http: 409, about: 'the drill did not prove the backup' },
   'hook-failed': { exit: 1, http: 500, about: 'a configured command (hook) failed, so the work stopped' },
   'backup-missing': { exit: 1, http: 404, about: 'no backup matches' },

@@ -94,14 +94,15 @@ export async function containerConnection(target: ConnectionTarget, options: Cli
 
 function commonVariables(target: ConnectionTarget, options: ClientConnectionOptions): Record<string, string> {
   const given = target.parameters['options']
-  const settings = Object.entries(options.settings ?? {}).map(([name, value]) => `-c ${escapeOption(`${name}=${value}`)}`)
-  const all = [...(given === undefined ? [] : [given]), ...settings].join(' ')
+  const all = [given ?? '', pgOptions(options.settings ?? {})].filter((part) => part !== '').join(' ')
   return { PGAPPNAME: options.applicationName, ...(all === '' ? {} : { PGOPTIONS: all }) }
 }
 
-/** In PGOPTIONS spaces separate and a backslash takes their meaning (pg_split_opts). */
-function escapeOption(text: string): string {
-  return text.replace(/[\s\\]/g, '\\$&')
+/** The value of PGOPTIONS that sets `settings`. In it spaces separate, and a backslash takes their meaning (pg_split_opts). */
+export function pgOptions(settings: Readonly<Record<string, string>>): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `-c ${`${name}=${value}`.replace(/[\s\\]/g, '\\$&')}`)
+    .join(' ')
 }
 
 async function tlsVariables(target: ConnectionTarget, files: PrivateFiles): Promise<Record<string, string>> {

@@ -1,5 +1,6 @@
 import type { Storage } from '../storage/storage.ts'
-import { latestGood, type ClusterState } from './cluster-log.ts'
+import { isAtLeast } from './backup.ts'
+import { livingBackups, type ClusterState } from './cluster-log.ts'
 import { extensionOf, latestAlias } from './layout.ts'
 
 /**
@@ -8,8 +9,8 @@ import { extensionOf, latestAlias } from './layout.ts'
  */
 export async function updateLatestAlias(storage: Storage, state: ClusterState): Promise<void> {
   if (storage.setAlias === undefined || storage.readAlias === undefined) return
-  const latest = latestGood(state)
-  const current = latest === undefined || latest.state === 'stored' ? null : latestAlias(extensionOf(latest.facts.fileName))
+  const latest = livingBackups(state).find((record) => isAtLeast(record.state, 'verified') && !record.facts.partial && !record.facts.safety)
+  const current = latest === undefined ? null : latestAlias(extensionOf(latest.facts.fileName))
   if (current !== null && latest !== undefined) await storage.setAlias(current, latest.facts.key)
   for (const extension of ['.sql', '.sql.gz', '.sql.zst', '.dump', '.dump.zst', '.d']) {
     const alias = latestAlias(extension)

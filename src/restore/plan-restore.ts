@@ -53,6 +53,8 @@ export interface PlanFacts {
   readonly validate: 'content' | 'rows' | 'none'
   readonly jobs: number
   readonly selected: readonly string[]
+  /** Whether owners or grants are restored. */
+  readonly usesRoles: boolean
   readonly hooks: { readonly before: boolean; readonly after: boolean; readonly healthUrl: string | null; readonly sqlFile: string | null }
 }
 
@@ -144,6 +146,11 @@ async function missingOnServer(admin: Session, facts: PlanFacts): Promise<readon
   if (facts.source === null) return warnings
   const available = new Set((await admin.query<{ name: string }>('SELECT name FROM pg_catalog.pg_available_extensions')).map((row) => row.name))
   for (const { name } of facts.source.extensions) if (!available.has(name)) warnings.push(`extension ${name} is not installed on this server; what depends on it will fail`)
+  const roles = new Set((await admin.query<{ name: string }>('SELECT rolname AS name FROM pg_catalog.pg_roles')).map((row) => row.name))
+  const missing = facts.usesRoles ? facts.source.roles.filter((role) => !roles.has(role)) : []
+  if (missing.length > 0) warnings.push(`roles that own or were granted something do not exist here: ${missing.join(', ')}; make them first (from the .globals.sql beside the dump), or leave owners and grants out: --no-owner --no-privileges`)
+  const spaces = new Set((await admin.query<{ name: string }>('SELECT spcname AS name FROM pg_catalog.pg_tablespace')).map((row) => row.name))
+  for (const name of facts.source.tablespaces) if (!spaces.has(name)) warnings.push(`tablespace "${name}" does not exist here; what lay in it goes to the default one, with an error each`)
   const major = Math.floor(admin.serverVersionNum / 10_000)
   if (major < facts.source.serverMajor) warnings.push(`this server is PostgreSQL ${major}, the backup comes from ${facts.source.serverMajor}: newer features may not restore`)
   return warnings

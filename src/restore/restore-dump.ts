@@ -90,7 +90,7 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
     await settle(session, request, warnings)
     const validation = await validate(session, staged, request, selection?.tables ?? null, connections.inside, context)
     const [row] = await session.query<{ oid: string }>('SELECT oid::text AS oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()')
-    return { database: request.database, oid: Number(row?.oid ?? 0), errors: report.errors, warnings, validation, loadSeconds }
+    return { database: request.database, oid: requireOid(row, request.database), errors: report.errors, warnings, validation, loadSeconds }
   } catch (error) {
     if (created !== null) await dropAfterFailure(connections, created, context)
     throw error
@@ -165,6 +165,13 @@ async function validate(session: Session, staged: StagedDump, request: CopyReque
   const tables = fingerprint?.tables ?? staged.content?.tables ?? []
   const wanted = selected === null ? tables : tables.filter((table) => selected.some((name) => name === `${table.schema}.${table.name}` || name.replaceAll('"', '') === `${table.schema}.${table.name}`))
   return countRows(session, wanted, context)
+}
+
+/** Drops and records go by it: none is better than a wrong one. */
+function requireOid(row: { oid: string } | undefined, database: string): number {
+  const oid = Number(row?.oid)
+  if (!Number.isInteger(oid) || oid <= 0) throw new Failure('database-missing', `the restored database "${database}" is not in the catalogue any more`)
+  return oid
 }
 
 /** A half copy helps nobody. When even dropping fails, its name and mark are said; the next drill or test restore removes it. */

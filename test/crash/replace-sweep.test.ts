@@ -42,7 +42,7 @@ describe.for(sweptPlaces)('restore --replace on $name, killed or failed at every
     const { operations } = rehearsal
     const safetyEnds = operations.findLastIndex(({ name, key }) => name === 'delete' && key.startsWith('.tidemark/leases/'))
     const plans = everyPlan(operations)
-    const chosen = isComplete ? plans : [...seeded(plans.filter(({ at }) => at <= safetyEnds), share * 0.15, 5), ...seeded(plans.filter(({ at }) => at > safetyEnds), Math.min(1, share * 2), 6)]
+    const chosen = isComplete ? plans : [...seeded(plans.filter(({ at }) => at <= safetyEnds), share * 0.06, 5), ...seeded(plans.filter(({ at }) => at > safetyEnds), Math.min(1, share * 2), 6)]
 
     const wrong: string[] = []
     for (const plan of chosen) {
@@ -78,12 +78,15 @@ async function replaceUnder(plan: FaultPlan, storage: Storage, operations: reado
   // Whatever else stands there has a name of ours and an end of its life.
   for (const { oid, name, mark } of copies) if (oid !== old.oid && (mark?.expires ?? null) === null) say(`"${name}" was left, and nothing will ever remove it`)
   for (const problem of await toldWrongly(storage, live.oid, old.oid)) say(problem)
-  if (samePicture(after.now, room.base) && live.oid === old.oid) return wrong
+  // Before its record was written nothing was done to the server that a rerun could stumble over; in the fast form some are tried all the same.
+  const untouched = live.oid === old.oid && ![...after.now.objects.keys()].some((key) => key.startsWith('.tidemark/runs/'))
+  if (untouched && (samePicture(after.now, room.base) || (!isComplete && plan.at % 4 !== 0))) return wrong
 
   const rerun = await endingOf(() => replace(storage))
   if (rerun.kind !== 'done') say(`the rerun did not succeed: ${JSON.stringify(rerun)}`)
   const final = await lookAtProduction(server, source.name)
   if (final?.rows !== content || final.oid === live.oid) say(`after the rerun production holds ${final?.rows ?? 'nothing'}`)
+  if (!isComplete && untouched) return wrong
   const back = await endingOf(() => undo(storage))
   if (back.kind !== 'done') say(`undo after the rerun did not succeed: ${JSON.stringify(back)}`)
   if ((await lookAtProduction(server, source.name))?.oid !== live.oid) say('undo did not put back what the rerun had replaced')

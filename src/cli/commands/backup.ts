@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { renderLeftOut } from '../render/backups.ts'
 import { formatBytes, formatDuration, printable } from '../render/format.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addGlobalFlags, collect, runAction, type GlobalFlags } from '../runtime.ts'
 
 interface BackupFlags extends GlobalFlags {
   type: 'dump' | 'full' | 'incr' | 'auto'
@@ -34,7 +35,7 @@ export function backupCommand(): Command {
     .argument('[cluster]', 'the cluster (may be left out when one is configured)')
     .option('--cluster <name>', 'same as the argument')
     .addOption(new Option('--type <type>', 'kind of backup').choices(['dump', 'full', 'incr', 'auto']).default('auto'))
-    .option('--database <name...>', 'databases to dump (default: those of the configuration)')
+    .option('--database <name>', 'dump this database; may be repeated (default: those of the configuration)', collect)
     .option('--all-databases', 'every database that can be connected to')
     .option('--name <name>', 'name of the backup and stem of its file')
     .option('--name-unique', 'add a suffix when the name is taken, instead of refusing')
@@ -42,9 +43,9 @@ export function backupCommand(): Command {
     .option('--compress <method>', 'gzip:1-9, zstd:1-19 or none')
     .option('--schema-only', 'definitions without rows')
     .option('--data-only', 'rows without definitions')
-    .option('--table <pattern...>', 'only these tables (pg_dump patterns)')
-    .option('--schema <pattern...>', 'only these schemas')
-    .option('--exclude-table <pattern...>', 'leave these tables out')
+    .option('--table <pattern>', 'only these tables (a pg_dump pattern); may be repeated', collect)
+    .option('--schema <pattern>', 'only these schemas; may be repeated', collect)
+    .option('--exclude-table <pattern>', 'leave these tables out; may be repeated', collect)
     .option('--jobs <n>', 'compression workers, or pg_dump workers for the directory format', parseCount)
     .option('--no-fingerprint', 'do not record what the tables hold; a later drill can then only be partial')
     .option('--no-verify', 'do not read back; the backup stays "stored"')
@@ -65,8 +66,8 @@ A backup ends "verified": every byte was read back and its content equals what p
   return addGlobalFlags(command).action(async (cluster: string | undefined, flags: BackupFlags) => {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
-      const { takeBackups } = await import('../../api/take-backups.ts')
-      const name = cluster ?? flags.cluster
+      const [{ takeBackups }, { oneCluster }] = await Promise.all([import('../../api/take-backups.ts'), import('../../api/subjects.ts')])
+      const name = oneCluster(cluster, flags.cluster)
       const result = await takeBackups(await runtime.workspace(), {
         type: flags.type,
         databases: flags.database ?? [],
@@ -102,6 +103,7 @@ A backup ends "verified": every byte was read back and its content equals what p
         const seconds = Temporal.Instant.from(backup.endedAt).since(Temporal.Instant.from(backup.startedAt)).total('seconds')
         output.line(`backup ${output.paint('bold', backup.id)}  ${state}   ${printable(backup.path ?? backup.key)}`)
         output.line(`  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`)
+        renderLeftOut(output, backup.leftOut ?? [])
         if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: tidemark drill ${backup.id}`)
       }
       for (const warning of warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning, true)}`)

@@ -11,9 +11,11 @@ export function latestCommand(): Command {
   return addGlobalFlags(command).action(async (cluster: string | undefined, flags: GlobalFlags & { path?: boolean }) => {
     await runAction(flags, async (runtime) => {
       const { showBackup } = await import('../../api/show-backup.ts')
-      const name = cluster ?? flags.cluster
+      const { oneCluster } = await import('../../api/subjects.ts')
+      const name = oneCluster(cluster, flags.cluster)
       const { backup } = await showBackup(await runtime.workspace(), {
         backup: 'latest',
+        manifest: false,
         ...(name === undefined ? {} : { cluster: name }),
       })
       runtime.output.document(backup)

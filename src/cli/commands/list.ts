@@ -12,8 +12,9 @@ export function listCommand(): Command {
   return addGlobalFlags(command).action(async (cluster: string | undefined, flags: GlobalFlags & { category?: 'daily' | 'weekly' | 'monthly'; type?: 'dump' | 'full' | 'incr' }) => {
     await runAction(flags, async (runtime) => {
       const { listBackups } = await import('../../api/list-backups.ts')
+      const { oneCluster } = await import('../../api/subjects.ts')
       const { renderBackups } = await import('../render/backups.ts')
-      const name = cluster ?? flags.cluster
+      const name = oneCluster(cluster, flags.cluster)
       const backups = await listBackups(await runtime.workspace(), {
         ...(name === undefined ? {} : { cluster: name }),
         ...(flags.category === undefined ? {} : { category: flags.category }),

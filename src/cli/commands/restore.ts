@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { collect } from '../collect.ts'
 import { parseCount } from './backup.ts'
 
 export interface RestoreFlags extends GlobalFlags {
@@ -22,7 +23,6 @@ export interface RestoreFlags extends GlobalFlags {
   jobs?: number
   owner: boolean
   privileges: boolean
-  roleMap?: string[]
   runSql?: string
   before?: string
   after?: string
@@ -49,7 +49,7 @@ export function restoreCommand(): Command {
     .addOption(new Option('--replace-drop', 'what --replace=drop means').hideHelp())
     .option('-D, --drop-existing', 'drop the database named by --as first')
     .option('--clean', "drop the backup's objects in an existing database first")
-    .option('--table <name...>', 'only these tables, with their indexes, constraints and sequences')
+    .option('--table <name>', 'only this table, with its indexes, constraints and sequences; may be given several times', collect)
     .option('--data-only', 'rows only, into existing tables')
     .option('--truncate', 'with --data-only: empty the tables first')
     .option('--append', 'with --data-only: add to what is there')
@@ -57,7 +57,6 @@ export function restoreCommand(): Command {
     .option('--jobs <n>', 'parallel restore workers', parseCount)
     .option('--no-owner', 'everything belongs to the restoring role')
     .option('--no-privileges', 'leave GRANT and REVOKE out')
-    .option('--role-map <from=to...>', 'other roles for owners and grants')
     .option('--run-sql <file>', 'run this SQL in the restored database before it is handed over')
     .option('--before <command>', 'command to run first (words and quotes, but no shell); a failure stops everything')
     .option('--after <command>', 'command to run at the end, also after a failure')

@@ -65,6 +65,11 @@ function describeFailure(failure: Failure, paint: (colour: Colour, text: string)
   return `${lines.join('\n')}\n`
 }
 
+/** What a document gains when the command fails although it ran to its end. */
+export function errorOf(failure: Failure): { error: ReturnType<typeof failureJson> } {
+  return { error: failureJson(failure) }
+}
+
 /** The `error` member of a JSON document. */
 export function failureJson(failure: Failure): { code: string; message: string; hints: readonly string[]; exitCode: number } & Record<string, unknown> {
   return { code: failure.code, message: failure.message, hints: failure.hints, exitCode: failure.exitCode, ...(Object.keys(failure.details).length > 0 ? { details: failure.details } : {}) }

@@ -11,23 +11,17 @@ export interface ProgressListener {
 }
 
 const words: Record<Step, string> = {
-  connect: 'connecting',
   dump: 'dumping',
-  globals: 'dumping roles and settings',
   upload: 'storing',
   'read-back': 'reading back',
-  commit: 'committing',
   fetch: 'fetching',
   restore: 'restoring',
   'safety-backup': 'safety backup',
   validate: 'validating',
   compare: 'comparing content',
-  checks: 'running checks',
   swap: 'swapping databases',
-  'clean-up': 'cleaning up',
   'start-server': 'starting a server',
   'test-storage': 'trying the storage',
-  load: 'loading data',
 }
 
 const quietLineMs = 30_000
@@ -91,9 +85,6 @@ export function textProgress(output: Output, clock: Clock): ProgressListener {
           return output.verbose ? say(output.paint('dim', `  ${event.tool}: ${printable(event.line)}`)) : undefined
         case 'retry':
           return say(`${output.paint('yellow', '!')} ${event.operation} failed (${printable(event.reason)}); try ${event.attempt + 1} in ${formatDuration(event.waitMs / 1000)}`)
-        case 'run-begun':
-        case 'run-ended':
-          return
         default:
           throw new Error(`unexpected event ${JSON.stringify(event satisfies never)}`)
       }

@@ -1,6 +1,6 @@
-import { quoteIdentifier } from '../postgres/identifiers.ts'
-import type { ReadingSession } from './read-back-session.ts'
-import type { QualifiedName } from './sink.ts'
+import type { ReadingSession } from '../../src/dump/read-back-session.ts'
+import type { QualifiedName } from '../../src/dump/sink.ts'
+import { quoteIdentifier } from '../../src/postgres/identifiers.ts'
 
 /** A table as the server itself counts and digests it: a judge that shares no code with the fingerprint. */
 export interface ServerSideDigest extends QualifiedName {
@@ -17,8 +17,8 @@ export interface ServerSideRequest extends QualifiedName {
 
 /**
  * SQL that counts a table's rows and digests them without order. The same on source and copy when both sessions have
- * `fingerprintSettings` and both databases the same encoding. It reads the table on the server, so it is a check on request, never
- * part of a backup. Columns whose type has no stable text (none of PostgreSQL's own) would differ here and not in the fingerprint.
+ * `fingerprintSettings` and both databases the same encoding. Columns whose type has
+ * no stable text (none of PostgreSQL's own) would differ here and not in the fingerprint.
  */
 export function serverSideSql({ schema, name, columns, withChildren = false }: ServerSideRequest): string {
   const table = `${withChildren ? '' : 'ONLY '}${quoteIdentifier(schema)}.${quoteIdentifier(name)}`
