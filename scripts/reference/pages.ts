@@ -1,5 +1,5 @@
-import { referenceFiles } from '../../src/config/reference.ts'
 import { cliPage } from './cli.ts'
+import { referenceFiles } from './configuration.ts'
 import { eventsPage } from './events.ts'
 import { failuresPage } from './failures.ts'
 import { jsonPage } from './json.ts'

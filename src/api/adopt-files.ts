@@ -1,11 +1,12 @@
 import { realpath, stat } from 'node:fs/promises'
-import { relative, resolve, sep } from 'node:path'
+import { resolve } from 'node:path'
 import { Failure, isFailure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { adoptDumps } from '../repository/adopt/adopt-dumps.ts'
 import { planAdoption, type AdoptionPlan, type AdoptionRequest, type AdoptionSource, type AdoptionVerdict } from '../repository/adopt/plan-adoption.ts'
 import type { Backup } from '../repository/backup.ts'
 import { openOrCreateRepository, openRepository, type Repository } from '../repository/repository.ts'
 import { posixStorage } from '../storage/posix.ts'
+import { keyBelow, realPathOrSame } from './real-paths.ts'
 import { newRunId } from './run-id.ts'
 import { openStorageOf, pickCluster, type Workspace } from './workspace.ts'
 
@@ -117,7 +118,7 @@ async function existingDirectory(cwd: string, given: string, home: string): Prom
 
 async function fittingRepository(workspace: Workspace, names: readonly string[], directory: string): Promise<string> {
   for (const [name, { storage }] of Object.entries(workspace.settings.repositories)) {
-    if (storage.kind === 'posix' && isInside(directory, await realPathOrSame(storage.path))) return name
+    if (storage.kind === 'posix' && keyBelow(await realPathOrSame(storage.path), directory) !== undefined) return name
   }
   const [first] = names
   if (first === undefined) throw new Failure('config-invalid', 'no repository is configured', { hints: ['tidemark init'] })
@@ -128,25 +129,13 @@ async function sourceFor(repository: Repository, directory: string): Promise<Ado
   const { storage } = repository
   if (storage.kind !== 'posix') return { storage: posixStorage({ root: directory }), prefix: '', inPlace: false, without: null }
   const root = await realPathOrSame(storage.location)
-  if (isInside(directory, root)) return { storage, prefix: keyOf(root, directory), inPlace: true, without: null }
-  return { storage: posixStorage({ root: directory }), prefix: '', inPlace: false, without: isInside(root, directory) ? keyOf(directory, root) : null }
+  const inside = keyBelow(root, directory)
+  if (inside !== undefined) return { storage, prefix: asPrefix(inside), inPlace: true, without: null }
+  const repositoryBelow = keyBelow(directory, root)
+  return { storage: posixStorage({ root: directory }), prefix: '', inPlace: false, without: repositoryBelow === undefined ? null : asPrefix(repositoryBelow) }
 }
 
-function isInside(path: string, parent: string): boolean {
-  return path === parent || path.startsWith(parent.endsWith(sep) ? parent : `${parent}${sep}`)
-}
-
-/** `2025/01/` for a directory inside `root`, '' for the root itself. */
-function keyOf(root: string, directory: string): string {
-  const path = relative(root, directory)
-  return path === '' ? '' : `${path.split(sep).join('/')}/`
-}
-
-async function realPathOrSame(path: string): Promise<string> {
-  try {
-    return await realpath(path)
-  } catch (error) {
-    if (systemCodeOf(error) === 'ENOENT') return path
-    throw error
-  }
+/** `2025/01/` for a directory, '' for the root. */
+function asPrefix(key: string): string {
+  return key === '' ? '' : `${key}/`
 }

@@ -1,17 +1,19 @@
 import type { DeletePlan } from '../repository/delete-backup.ts'
 import { executeDelete, planDelete } from '../repository/delete-backup.ts'
 import type { Backup } from '../repository/backup.ts'
+import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
 import { append, readClusterLog } from '../repository/commit-log.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import { takeLease } from '../repository/lease.ts'
+import type { Repository } from '../repository/repository.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import { locateBackup } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
-import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseBackup, type BackupWords } from './subjects.ts'
+import { chooseClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
 
-export interface ChangeOptions {
-  readonly backup: string
-  readonly cluster?: string
+/** Which backup: `wanted` as typed, or `backup` whatever it is called. One of them must be given: nothing is deleted or pinned by leaving a word out. */
+export interface ChangeOptions extends BackupWords {
   readonly repositories?: readonly string[]
   readonly reason: string
 }
@@ -19,19 +21,56 @@ export interface ChangeOptions {
 /** Pins or unpins a backup in every repository that holds it. */
 export async function pinBackup(workspace: Workspace, kind: 'pin' | 'unpin', options: ChangeOptions): Promise<Backup> {
   const { context } = workspace
-  await using open = await openFor(workspace, options)
-  const found = await locateBackup(open.repositories, open.clusters, options.backup, context)
+  await using open = await openFor(workspace, kind, options)
+  const found = await locateBackup(open.repositories, open.clusters, open.text, context)
   const id = found.record.facts.id
   const run = newRunId(context)
-  let changed: Backup | undefined
+  const holders: Repository[] = []
+  let record: BackupRecord | undefined
   for (const repository of open.repositories) {
     const state = await readClusterLog(repository.storage, found.state.cluster, context)
     if (state.backups.get(id)?.deleted !== null) continue
-    const after = await append(repository.storage, state, { kind, backup: id, reason: options.reason, run }, context)
-    changed ??= describeBackup(findBackup(after, id), [repository])
+    // A deletion may have come first since; a pin behind it would hold nothing.
+    let gone = false
+    try {
+      const check = (now: ClusterState) => {
+        gone = now.backups.get(id)?.deleted !== null
+        if (gone) throw new Failure('backup-missing', `backup ${id} was deleted from ${repository.name} in this moment`)
+      }
+      const after = await append(repository.storage, state, { kind, backup: id, reason: options.reason, run }, context, { check })
+      record ??= findBackup(after, id)
+      holders.push(repository)
+    } catch (error) {
+      if (!gone) throw error
+      context.emit({ type: 'warning', code: 'backup-missing', message: messageOf(error) })
+    }
   }
-  if (changed === undefined) throw new Failure('backup-missing', `backup ${id} is in none of these repositories any more`)
-  return changed
+  if (record === undefined) throw new Failure('backup-missing', `backup ${id} is in none of these repositories any more`)
+  return describeBackup(record, holders)
+}
+
+/** What pinning would change: for `--dry-run`. */
+export interface PinPlan {
+  readonly action: 'pin' | 'unpin'
+  readonly backup: string
+  readonly database: string
+  readonly fileName: string
+  readonly reason: string
+  /** Those that hold it. */
+  readonly repositories: readonly string[]
+  readonly lines: readonly string[]
+}
+
+export async function planPin(workspace: Workspace, kind: 'pin' | 'unpin', options: ChangeOptions): Promise<PinPlan> {
+  const { context } = workspace
+  await using open = await openFor(workspace, kind, options)
+  const { record, state } = await locateBackup(open.repositories, open.clusters, open.text, context)
+  const { id, database, fileName } = record.facts
+  const states = await readStates(open.repositories, state.cluster, context)
+  const repositories = states.filter((each) => each.state.backups.get(id)?.deleted === null).map(({ repository }) => repository.name)
+  const already = record.pinned === (kind === 'pin') ? `; it is ${kind === 'pin' ? 'pinned' : 'not pinned'} already` : ''
+  const lines = [`would ${kind} ${id} of database "${database}" (${fileName}) in ${repositories.join(' and ')}: ${options.reason}${already}`]
+  return { action: kind, backup: id, database, fileName, reason: options.reason, repositories, lines }
 }
 
 export interface DeleteOutcome {
@@ -42,8 +81,8 @@ export interface DeleteOutcome {
 /** Plans the deletion of one backup in every repository that holds it and, unless `dryRun`, asks and carries it out. */
 export async function deleteBackup(workspace: Workspace, options: ChangeOptions & { dryRun: boolean; approve: (plans: DeleteOutcome['plans']) => Promise<void> }): Promise<DeleteOutcome> {
   const { context } = workspace
-  await using open = await openFor(workspace, options)
-  const found = await locateBackup(open.repositories, open.clusters, options.backup, context)
+  await using open = await openFor(workspace, 'delete', options)
+  const found = await locateBackup(open.repositories, open.clusters, open.text, context)
   const id = found.record.facts.id
   const holders = []
   for (const repository of open.repositories) {
@@ -78,9 +117,10 @@ export async function deleteBackup(workspace: Workspace, options: ChangeOptions 
   return { plans, deleted: true }
 }
 
-async function openFor(workspace: Workspace, options: ChangeOptions) {
-  const configured = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
+async function openFor(workspace: Workspace, verb: string, options: ChangeOptions) {
+  if (options.wanted === undefined && options.backup === undefined) throw new Failure('usage-invalid', `which backup? ${verb} needs it named`, { hints: ['see what there is: tidemark list'] })
+  const { text, cluster } = await chooseBackup(workspace, verb, options, { clusters: false })
+  const configured = cluster === undefined ? undefined : workspace.settings.clusters[cluster]
   const open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
-  const clusters = options.cluster === undefined ? await knownClusters(workspace, open.repositories) : [options.cluster]
-  return { ...open, clusters }
+  return { ...open, text, clusters: await chooseClusters(workspace, open.repositories, cluster) }
 }

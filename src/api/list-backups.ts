@@ -4,7 +4,7 @@ import type { Backup } from '../repository/backup.ts'
 import { livingBackups, type BackupRecord, type ClusterState } from '../repository/cluster-log.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import type { Repository } from '../repository/repository.ts'
-import { knownClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface ListOptions {
   readonly cluster?: string
@@ -37,7 +37,7 @@ export function mergeStates(states: readonly { repository: Repository; state: Cl
 export async function listBackups(workspace: Workspace, options: ListOptions = {}): Promise<readonly Backup[]> {
   const configured = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
   await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
-  const clusters = options.cluster === undefined ? await knownClusters(workspace, open.repositories) : [options.cluster]
+  const clusters = await chooseClusters(workspace, open.repositories, options.cluster)
   const backups: Backup[] = []
   for (const cluster of clusters) {
     for (const located of mergeStates(await readStates(open.repositories, cluster, workspace.context))) backups.push(describeBackup(located.record, located.repositories))

@@ -1,29 +1,50 @@
+import { isFailure } from '../kernel/failure.ts'
 import type { Backup } from '../repository/backup.ts'
 import { readClusterLog } from '../repository/commit-log.ts'
 import { describeBackup } from '../repository/find-backup.ts'
 import type { Repository } from '../repository/repository.ts'
-import { locateBackup } from './list-backups.ts'
-import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
+import { readManifest } from '../repository/manifest.ts'
+import { locateBackup, type FoundBackup } from './list-backups.ts'
+import { chooseBackup } from './subjects.ts'
+import { chooseClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface ShowOptions {
-  readonly backup: string
+  /** As typed: a backup, its file, or a cluster, whose latest is meant; default: latest. */
+  readonly wanted?: string
+  /** A backup, whatever it is called. */
+  readonly backup?: string
   readonly cluster?: string
+  /** Read what was left out, too, which only the manifest says. Default true. */
+  readonly manifest?: boolean
   readonly repositories?: readonly string[]
 }
 
 /** One backup, and the command that opens its file without Tidemark. */
 export async function showBackup(workspace: Workspace, options: ShowOptions): Promise<{ backup: Backup; open: string | null }> {
-  const configured = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
+  const chosen = await chooseBackup(workspace, 'show', options, { clusters: true })
+  const configured = chosen.cluster === undefined ? undefined : workspace.settings.clusters[chosen.cluster]
   await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
-  const clusters = options.cluster === undefined ? await knownClusters(workspace, open.repositories) : [options.cluster]
-  const found = await locateBackup(open.repositories, clusters, options.backup, workspace.context)
+  const clusters = await chooseClusters(workspace, open.repositories, chosen.cluster)
+  const found = await locateBackup(open.repositories, clusters, chosen.text, workspace.context)
   const id = found.record.facts.id
   const holders = [found.repository]
   for (const repository of open.repositories) {
     if (repository !== found.repository && (await holds(repository, found.state.cluster, id, workspace))) holders.push(repository)
   }
-  const backup = describeBackup(found.record, holders)
+  const backup = describeBackup(found.record, holders, options.manifest === false ? null : await leftOutOf(found, workspace))
   return { backup, open: backup.path === null ? null : openWithoutUs(backup, backup.path) }
+}
+
+/** A manifest that cannot be read does not hide the backup; that it cannot is said. */
+async function leftOutOf({ repository, record }: FoundBackup, { context }: Workspace): Promise<Backup['leftOut']> {
+  try {
+    return (await readManifest(repository.storage, record, context.signal)).leftOut
+  } catch (error) {
+    context.signal.throwIfAborted()
+    if (!isFailure(error)) throw error
+    context.emit({ type: 'warning', code: error.code, message: `what was left out of ${record.facts.id} is not known: ${error.message}` })
+    return null
+  }
 }
 
 async function holds(repository: Repository, cluster: string, id: string, workspace: Workspace): Promise<boolean> {

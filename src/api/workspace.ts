@@ -110,6 +110,15 @@ export async function knownClusters(workspace: Workspace, repositories: readonly
   return [...names]
 }
 
+/** The clusters a read is about: all that are known, or the named one. Rejects with `usage-invalid` for a name that is neither configured nor in one of the repositories. */
+export async function chooseClusters(workspace: Workspace, repositories: readonly Repository[], name: string | undefined): Promise<readonly string[]> {
+  if (name !== undefined && Object.hasOwn(workspace.settings.clusters, name)) return [name]
+  const known = await knownClusters(workspace, repositories)
+  if (name === undefined) return known
+  if (known.includes(name)) return [name]
+  throw new Failure('usage-invalid', `no cluster is called "${name}"`, { hints: [known.length === 0 ? 'none is configured, and the repository has none' : `known: ${known.join(', ')}`] })
+}
+
 /** Where client programs are looked for and how docker is called, from the settings and the environment. */
 export function reachOf(workspace: Workspace): Reach {
   const { machine, settings } = workspace

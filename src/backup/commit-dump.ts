@@ -1,3 +1,4 @@
+import { fileStamp } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import type { BackupFacts } from '../repository/backup.ts'
 import { digestOf } from '../repository/commit-entry.ts'
@@ -5,8 +6,8 @@ import { manifestKey, stemOf } from '../repository/layout.ts'
 import { encodeManifest, type DumpSource, type Manifest, type StoredFile } from '../repository/manifest.ts'
 import { renderInfo } from './info-file.ts'
 import type { LeftOut, Selection } from './left-out.ts'
-import type { StoredDump } from './store-dump.ts'
 import { createObject, type StoreTarget } from './store-target.ts'
+import type { StoredDump } from './stored-dump.ts'
 
 export interface CommitRequest {
   readonly facts: BackupFacts
@@ -67,7 +68,5 @@ export async function commitDump(target: StoreTarget, request: CommitRequest, co
 /** The time as the file name has it (`20260120_143000`), or as it would have it when the backup was given a name of its own. */
 function timestampOf(facts: BackupFacts, timeZone: string): string {
   const inName = /\d{8}[_-]\d{6}/.exec(stemOf(facts.fileName))?.[0]
-  if (inName !== undefined) return inName
-  const at = Temporal.Instant.from(facts.startedAt).toZonedDateTimeISO(timeZone)
-  return `${at.toPlainDate().toString().replaceAll('-', '')}_${at.toPlainTime().toString({ smallestUnit: 'second' }).replaceAll(':', '')}`
+  return inName ?? fileStamp(Temporal.Instant.from(facts.startedAt).toZonedDateTimeISO(timeZone))
 }

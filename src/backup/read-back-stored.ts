@@ -1,7 +1,7 @@
 import type { Context } from '../kernel/context.ts'
 import { checkStoredDump } from '../repository/check-stored.ts'
-import type { StoredDump } from './store-dump.ts'
 import type { Targets } from './store-target.ts'
+import type { StoredDump } from './stored-dump.ts'
 
 /** Reads every stored file again, from the storage, and holds bytes, structure and content against what was seen while dumping. */
 export async function readBackStored(stored: StoredDump, format: 'custom' | 'plain' | 'directory', targets: Targets, context: Context): Promise<void> {

@@ -12,12 +12,12 @@ import { qualifiedName } from '../postgres/identifiers.ts'
 import type { StoredFile } from '../repository/manifest.ts'
 import { makeStage } from '../repository/stage.ts'
 import { Tally } from '../stream/tally.ts'
+import type { DumpRequest } from './dump-request.ts'
 import type { Compression } from './file-names.ts'
 import type { OpenSource } from './open-source.ts'
 import { pgDumpArguments, pgDumpSettings } from './pg-dump-arguments.ts'
-import type { StoredDump } from './store-dump.ts'
 import { createObject, type Targets } from './store-target.ts'
-import type { DumpRequest } from './take-dump.ts'
+import type { StoredDump } from './stored-dump.ts'
 
 /** Directory dumps are written by several pg_dump workers at once, so they are staged on local disk, read through, and then stored file by file. */
 export async function storeDirectoryDump(request: DumpRequest, source: OpenSource, compression: Compression, targets: Targets, context: Context): Promise<StoredDump> {

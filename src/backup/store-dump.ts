@@ -1,36 +1,21 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import { createDumpReader, type DumpReader } from '../dump/dump-reader.ts'
-import type { ContentFingerprint } from '../dump/fingerprint.ts'
 import { fingerprintSettings } from '../dump/pinned-settings.ts'
 import { startClient } from '../postgres/client-process.ts'
 import { qualifiedName } from '../postgres/identifiers.ts'
-import type { StoredFile } from '../repository/manifest.ts'
 import { fromReadable, withProgress, type Stage } from '../stream/chunks.ts'
 import { compressGzip } from '../stream/gzip-members.ts'
 import { Tally } from '../stream/tally.ts'
 import { tee } from '../stream/tee.ts'
 import { compressZstd } from '../stream/zstd-frames.ts'
+import type { DumpRequest } from './dump-request.ts'
 import type { Compression } from './file-names.ts'
 import type { OpenSource } from './open-source.ts'
 import { pgDumpArguments, pgDumpSettings } from './pg-dump-arguments.ts'
 import { storeDirectoryDump } from './store-directory-dump.ts'
 import { createObject, type StoreTarget, type Targets } from './store-target.ts'
-import type { DumpRequest } from './take-dump.ts'
-
-/** What lies in the storages now, and what was seen while it went there. */
-export interface StoredDump {
-  readonly plainBytes: number
-  readonly storedBytes: number
-  /** Of the stored file; directory format: of its sorted `sha256sum` list. */
-  readonly sha256: string
-  readonly fingerprint: ContentFingerprint | null
-  readonly dumpedTables: ReadonlySet<string>
-  readonly tables: { schema: string; name: string; rows: number | null }[]
-  readonly warnings: readonly string[]
-  readonly dumpTool: string
-  filesIn(target: StoreTarget): readonly StoredFile[]
-}
+import type { StoredDump } from './stored-dump.ts'
 
 /** Runs pg_dump and stores what it writes in every target at once, looking at the bytes as they pass. Nothing is visible unless pg_dump succeeded and the dump is whole. */
 export async function storeDump(request: DumpRequest, source: OpenSource, compression: Compression, targets: Targets, context: Context): Promise<StoredDump> {

@@ -3,10 +3,10 @@ import type { Context } from '../kernel/context.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { startClient } from '../postgres/client-process.ts'
 import { fromReadable, readAll } from '../stream/chunks.ts'
+import type { DumpRequest } from './dump-request.ts'
 import type { LeftOut } from './left-out.ts'
 import type { OpenSource } from './open-source.ts'
 import { createObject, type Targets } from './store-target.ts'
-import type { DumpRequest } from './take-dump.ts'
 
 /** A million roles are some 200 MB; anything beyond is not roles. */
 const limitBytes = 256 * 1024 * 1024

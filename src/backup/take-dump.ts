@@ -4,46 +4,23 @@ import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import type { Backup, BackupFacts } from '../repository/backup.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import { categoryOf } from '../repository/layout.ts'
-import { takeLease, type Whereabouts } from '../repository/lease.ts'
+import { takeLease } from '../repository/lease.ts'
 import { updateLatestAlias } from '../repository/latest-alias.ts'
 import type { Repository } from '../repository/repository.ts'
 import { toolVersion } from '../kernel/version.ts'
 import { chooseNames } from './choose-names.ts'
 import { commitDump } from './commit-dump.ts'
-import { compressionLabel, extensionFor, plannedObjects, type Compression, type DumpFormat } from './file-names.ts'
-import { findLeftOut, isPartial, type Selection } from './left-out.ts'
-import { openSource, type SourceRequest } from './open-source.ts'
+import type { DumpRequest } from './dump-request.ts'
+import { compressionLabel, extensionFor, plannedObjects } from './file-names.ts'
+import { findLeftOut, isPartial } from './left-out.ts'
+import { openSource } from './open-source.ts'
 import { effectiveCompression } from './pg-dump-arguments.ts'
 import { readBackStored } from './read-back-stored.ts'
 import { storeDump } from './store-dump.ts'
 import { storeGlobals } from './store-globals.ts'
 import { createTargets, type StoreTarget } from './store-target.ts'
 
-export interface DumpRequest extends SourceRequest {
-  /** Also the backup's id. */
-  readonly run: string
-  readonly cluster: string
-  /** File name without extension, safe for a path. */
-  readonly stem: string
-  readonly name: string | null
-  /** Add a suffix when the stem is taken, instead of refusing. Always so for names made from a template. */
-  readonly nameUnique: boolean
-  readonly selection: Selection
-  readonly format: DumpFormat
-  readonly compression: Compression
-  readonly jobs: number
-  readonly fingerprint: boolean
-  readonly verify: boolean
-  readonly globals: boolean
-  /** A safety backup before a replacement. */
-  readonly safety: boolean
-  /** IANA zone of the cluster: days and file names are counted in it. */
-  readonly timeZone: string
-  readonly hostName: string
-  /** Directory dumps are staged below it. */
-  readonly workDirectory: string
-  readonly whereabouts: Whereabouts
-}
+export type { DumpRequest } from './dump-request.ts'
 
 export interface DumpOutcome {
   readonly backup: Backup
@@ -121,14 +98,15 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
     committedAs: request.verify ? 'verified' : 'stored',
     adopted: false,
   }
-  const committed = await targets.each((target) => commitDump(target, { facts, source: source.facts, stored, leftOut: [...named, ...globals.leftOut], warnings, timeZone: request.timeZone, selection: request.selection }, context))
+  const leftOut = [...named, ...globals.leftOut]
+  const committed = await targets.each((target) => commitDump(target, { facts, source: source.facts, stored, leftOut, warnings, timeZone: request.timeZone, selection: request.selection }, context))
 
   // From here the backup exists. What follows only tidies, and says so where it fails.
   for (const target of committed) await tidy(target, context, warnings)
   const [first] = committed
   if (first === undefined) throw new Failure('bug', 'no repository committed the backup and none failed')
   return {
-    backup: describeBackup(findBackup(first.lease.state(), request.run), committed.map((target) => target.repository)),
+    backup: describeBackup(findBackup(first.lease.state(), request.run), committed.map((target) => target.repository), leftOut),
     warnings: [...warnings, ...targets.failures().map(({ name, error }) => `repository "${name}" failed: ${messageOf(error)}`)],
     partial: missing.length > 0 || globals.warnings.length > 0 || targets.failures().length > 0,
   }

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { fileStamp } from '../kernel/clock.ts'
 import { Failure } from '../kernel/failure.ts'
 
 /** The names the seeds' scripts gave their files, by preset; `default` is also seed 000's and 002's. */
@@ -55,8 +56,8 @@ export function renderName(template: string, facts: NameFacts): string {
 }
 
 function fieldText(field: Field, facts: NameFacts): string {
-  const date = facts.time.toPlainDate().toString().replaceAll('-', '')
-  const time = facts.time.toPlainTime().toString({ smallestUnit: 'second' }).replaceAll(':', '')
+  const stamp = fileStamp(facts.time)
+  const [date = '', time = ''] = stamp.split('_')
   switch (field) {
     case 'db':
       return safeFileName(facts.database)
@@ -65,7 +66,7 @@ function fieldText(field: Field, facts: NameFacts): string {
     case 'id':
       return safeFileName(facts.id)
     case 'YYYYMMDD_HHMMSS':
-      return `${date}_${time}`
+      return stamp
     case 'YYYYMMDD-HHMMSS':
       return `${date}-${time}`
     case 'YYYYMMDD':

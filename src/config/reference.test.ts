@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { referenceFiles } from './reference.ts'
+import { referenceFiles } from '../../scripts/reference/configuration.ts'
 import { testRoom } from '../../test/support/config-room.ts'
 import { checkVariable } from './variable-rules.ts'
 import { laterArea, variables } from './variables.ts'

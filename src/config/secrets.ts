@@ -55,3 +55,15 @@ export async function resolveReference(written: string, path: SettingPath, conte
   }
   return { text: written, origin: context.source.originOf(path), byReference: false }
 }
+
+/**
+ * What an option of the command line says: `env:NAME` keeps a password out of the list of processes, other text is the value itself.
+ * Unset or empty: `usage-invalid` naming the option and the variable.
+ */
+export function followOption(written: string, option: string, env: Readonly<Record<string, string | undefined>>): string {
+  const name = /^env:(.+)$/s.exec(written)?.[1]
+  if (name === undefined) return written
+  const value = env[name]
+  if (value !== undefined && value !== '') return value
+  throw new Failure('usage-invalid', `${option} env:${name}: the variable is not set`, { hints: [`export ${name}=postgres://user:password@host/database`] })
+}

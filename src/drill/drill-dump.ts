@@ -9,6 +9,7 @@ import { toolVersion } from '../kernel/version.ts'
 import { derivedName, qualifiedName } from '../postgres/identifiers.ts'
 import type { Reached } from '../postgres/reach.ts'
 import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
+import { objectOf } from '../repository/check-stored.ts'
 import { append } from '../repository/commit-log.ts'
 import { readManifest, type Manifest } from '../repository/manifest.ts'
 import { readChecked } from '../repository/read-stored.ts'
@@ -120,7 +121,7 @@ async function readOrCondemn(request: DrillRequest, manifest: Manifest, stage: s
     return await stageBackup(repository, manifest, stage, context)
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty')) throw error
-    await append(repository.storage, request.state, { kind: 'damaged', backup: record.facts.id, problems: [{ code: error.code, object: record.facts.key, message: error.message }], run }, context)
+    await append(repository.storage, request.state, { kind: 'damaged', backup: record.facts.id, problems: [{ code: error.code, object: objectOf(error) ?? record.facts.key, message: error.message }], run }, context)
     throw new Failure('integrity', `backup ${record.facts.id} cannot be proven, for it cannot be read: ${error.message}`, { cause: error, hints: ['take a new backup now: tidemark backup'], details: error.details })
   }
 }

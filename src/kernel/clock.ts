@@ -23,3 +23,8 @@ export const systemClock: Clock = {
 export function utc(instant: Temporal.Instant): string {
   return instant.toString({ smallestUnit: 'millisecond' })
 }
+
+/** As file names hold a time: `20260120_143000`, in the zone of `at`. */
+export function fileStamp(at: Temporal.ZonedDateTime): string {
+  return `${at.toPlainDate().toString().replaceAll('-', '')}_${at.toPlainTime().toString({ smallestUnit: 'second' }).replaceAll(':', '')}`
+}

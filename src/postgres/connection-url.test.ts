@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { Failure } from '../kernel/failure.ts'
 import { Secret } from '../kernel/secret.ts'
 import { parseServices, passFileLine, readPassFile } from './connection-files.ts'
-import { defaultTarget, formatConnectionUrl, parseConnectionUrl, withOverrides } from './connection-url.ts'
+import { defaultTarget, formatConnectionUrl, parseConnectionUrl } from './connection-url.ts'
 
 function parts(url: string) {
   const { host, port, user, database, password, tls, parameters } = parseConnectionUrl(url, { user: 'me' })
@@ -107,10 +107,7 @@ it('is shown with *** and parses back to the same place', () => {
   expect(formatConnectionUrl(parseConnectionUrl('postgresql:///app?user=u'))).toBe('postgresql://u@:5432/app')
 })
 
-it('replaces single parts and leaves the others', () => {
-  const target = parseConnectionUrl('postgresql://u:p@h/app?sslmode=require&options=x')
-  const changed = withOverrides(target, { host: 'other', port: undefined, tls: { rootCertFile: '/ca' }, parameters: { a: 'b' } })
-  expect(changed).toEqual({ ...target, host: 'other', tls: { ...target.tls, rootCertFile: '/ca' }, parameters: { options: 'x', a: 'b' } })
+it('has defaults as psql has them', () => {
   expect(defaultTarget('me')).toMatchObject({ host: null, user: 'me', database: 'me', port: 5432 })
 })
 

@@ -3,7 +3,7 @@ import { type Services, targetFromParameters } from './connection-parameters.ts'
 import { parseConninfo } from './conninfo.ts'
 import type { ConnectionTarget } from './target.ts'
 
-export { defaultTarget, formatConnectionUrl, type TargetParts, withOverrides } from './connection-parameters.ts'
+export { defaultTarget, formatConnectionUrl } from './connection-parameters.ts'
 
 export interface ConnectionDefaults {
   /** User when the text names none; libpq takes the operating system's, and so do we. */

@@ -60,6 +60,8 @@ export interface Backup extends BackupFacts {
   readonly provenAt: string | null
   readonly verifiedAt: string | null
   readonly problems: readonly Problem[]
+  /** What the source has and the file has not, and why. Null where nobody looked: `list`, `latest`, `pin` and `unpin` do not, `show` does. */
+  readonly leftOut: readonly { readonly what: string; readonly why: string }[] | null
   /** Names of the repositories that hold it. */
   readonly repositories: readonly string[]
 }

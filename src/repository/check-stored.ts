@@ -100,3 +100,9 @@ function requireSame(expected: ExpectedDump, content: DumpContent): void {
   const difference = expected.fingerprint === null || content.fingerprint === null ? null : sameFingerprint(expected.fingerprint, content.fingerprint)
   if (difference !== null) throw new Failure('integrity', `${expected.fileName} does not hold what was dumped: ${difference}`, { details: { object: expected.fileName } })
 }
+
+/** The stored object that a failure of reading is about, where it names one. */
+export function objectOf(failure: Failure): string | null {
+  const object = failure.details['object'] ?? failure.details['key']
+  return typeof object === 'string' ? object : null
+}

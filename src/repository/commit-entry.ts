@@ -51,8 +51,10 @@ type DistributiveOmit<T, K extends PropertyKey> = T extends unknown ? Omit<T, K>
 /** An entry as its writer states it; the log adds number, previous, cluster, time and tool. */
 export type NewEntry = DistributiveOmit<CommitEntry, 'format' | 'number' | 'previous' | 'cluster' | 'at' | 'tool'>
 
+/** The bytes of an entry: one JSON object and a newline. Its last key, `check`, is the digest of the object without it: the newest entry has none after it that vouches for it. */
 export function encodeEntry(entry: CommitEntry): Uint8Array {
-  return new TextEncoder().encode(`${JSON.stringify(entry)}\n`)
+  const body = JSON.stringify(entry)
+  return new TextEncoder().encode(`${body.slice(0, -1)},"check":"${digestOf(new TextEncoder().encode(body))}"}\n`)
 }
 
 export function digestOf(bytes: Uint8Array): string {
@@ -62,8 +64,10 @@ export function digestOf(bytes: Uint8Array): string {
 /** Parses one entry read from `key`; anything unexpected is an integrity failure, since a skipped entry could hide a deletion. */
 export function decodeEntry(key: string, bytes: Uint8Array): CommitEntry {
   let json: unknown
+  let text: string
   try {
-    json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    json = JSON.parse(text)
   } catch (error) {
     throw new Failure('integrity', `cannot read commit entry ${key}: ${messageOf(error)}`, { cause: error, details: { object: key } })
   }
@@ -73,10 +77,18 @@ export function decodeEntry(key: string, bytes: Uint8Array): CommitEntry {
       hints: ['update Tidemark: a newer version wrote this repository'],
     })
   }
+  requireUnchanged(key, text)
   const parsed = entrySchema.safeParse(json)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]
     throw new Failure('integrity', `commit entry ${key} is not what Tidemark writes: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`, { details: { object: key } })
   }
   return parsed.data
+}
+
+function requireUnchanged(key: string, text: string): void {
+  const match = /^(\{.*),"check":"(sha256:[0-9a-f]{64})"\}\n$/s.exec(text)
+  if (match === null || digestOf(new TextEncoder().encode(`${match[1] ?? ''}}`)) !== match[2]) {
+    throw new Failure('integrity', `commit entry ${key} was changed: it does not have the digest that it states`, { details: { object: key } })
+  }
 }

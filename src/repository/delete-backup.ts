@@ -21,6 +21,18 @@ export interface DeletePlan {
 
 /** Plans the deletion of one backup. The last good backup of a database, and a pinned one, are refused. */
 export async function planDelete(repository: Repository, state: ClusterState, record: BackupRecord, context: Context): Promise<DeletePlan> {
+  return {
+    backup: record.facts.id,
+    database: record.facts.database,
+    fileName: record.facts.fileName,
+    objects: await objectsOf(repository, record, context),
+    freedBytes: record.facts.storedBytes,
+    ...judge(state, record),
+  }
+}
+
+/** Pins and verdicts need no lease, so they are looked at again in the moment of the deletion. */
+function judge(state: ClusterState, record: BackupRecord): Pick<DeletePlan, 'refusals' | 'warnings'> {
   const others = livingBackups(state).filter((other) => other.facts.id !== record.facts.id && other.facts.database === record.facts.database && !other.facts.partial)
   const refusals: string[] = []
   if (record.pinned) refusals.push(`it is pinned (${record.pinReason ?? 'no reason given'}); unpin it first: tidemark unpin ${record.facts.id}`)
@@ -29,7 +41,7 @@ export async function planDelete(repository: Repository, state: ClusterState, re
     refusals.push(`it is the last good backup of database "${record.facts.database}"; take another first: tidemark backup`)
   }
   const warnings = good && record.state === 'proven' && !others.some((other) => other.state === 'proven') ? ['it is the only proven backup'] : []
-  return { backup: record.facts.id, database: record.facts.database, fileName: record.facts.fileName, objects: await objectsOf(repository, record, context), freedBytes: record.facts.storedBytes, refusals, warnings }
+  return { refusals, warnings }
 }
 
 /** Every key of the backup outside `.tidemark/`. A damaged manifest does not stop a deletion: the commit entry names the dump itself. */
@@ -43,10 +55,19 @@ async function objectsOf(repository: Repository, record: BackupRecord, context: 
   }
 }
 
-/** Carries a plan out: tombstone → alias → objects → purged. The tombstone is the deletion; a crash after it is finished by the next deletion. */
+/** Carries a plan out: tombstone → alias → objects → purged. The tombstone is the deletion; what a crash after it left is removed by whoever takes the lease next. */
 export async function executeDelete(repository: Repository, lease: Lease, plan: DeletePlan, reason: string, run: string): Promise<void> {
-  if (plan.refusals.length > 0) throw new Failure('target-unsafe', `backup ${plan.backup} is not deleted: ${plan.refusals.join('; ')}`)
-  await lease.append({ kind: 'delete', backup: plan.backup, reason, objects: [...plan.objects], run })
+  requireAllowed(plan.backup, plan.refusals)
+  await lease.append((now) => {
+    const record = now.backups.get(plan.backup)
+    if (record === undefined || record.deleted !== null) throw new Failure('backup-missing', `backup ${plan.backup} is not there any more`)
+    requireAllowed(plan.backup, judge(now, record).refusals)
+    return { kind: 'delete', backup: plan.backup, reason, objects: [...plan.objects], run }
+  })
   await updateLatestAlias(repository.storage, lease.state())
   await lease.purge()
+}
+
+function requireAllowed(backup: string, refusals: readonly string[]): void {
+  if (refusals.length > 0) throw new Failure('target-unsafe', `backup ${backup} is not deleted: ${refusals.join('; ')}`)
 }

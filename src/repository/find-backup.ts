@@ -3,8 +3,8 @@ import type { Backup } from './backup.ts'
 import { latestGood, livingBackups, type BackupRecord, type ClusterState } from './cluster-log.ts'
 import type { Repository } from './repository.ts'
 
-/** A backup as people see it: its facts, its state now, and where it is. */
-export function describeBackup(record: BackupRecord, repositories: readonly Repository[]): Backup {
+/** A backup as people see it: its facts, its state now, and where it is. What was left out is in its manifest, which the caller may have read. */
+export function describeBackup(record: BackupRecord, repositories: readonly Repository[], leftOut: Backup['leftOut'] = null): Backup {
   const first = repositories[0]
   return {
     ...record.facts,
@@ -17,6 +17,7 @@ export function describeBackup(record: BackupRecord, repositories: readonly Repo
     provenAt: record.provenAt,
     verifiedAt: record.verifiedAt,
     problems: record.problems,
+    leftOut,
     repositories: repositories.map((repository) => repository.name),
   }
 }

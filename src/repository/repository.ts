@@ -6,7 +6,7 @@ import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { probeConditionalCreate } from '../storage/probe.ts'
 import type { Storage } from '../storage/storage.ts'
 import { readObject, readObjectIfThere } from './bytes.ts'
-import { repositoryKey, type Layout } from './layout.ts'
+import { commitsRoot, repositoryKey, type Layout } from './layout.ts'
 
 const descriptorSchema = z.object({
   format: z.string(),
@@ -41,6 +41,15 @@ export async function openOrCreateRepository(name: string, storage: Storage, lay
   const there = await readObjectIfThere(storage, repositoryKey, descriptorLimitBytes, context.signal)
   if (there !== undefined) return describe(name, storage, there)
 
+  // A descriptor that was lost must not be made anew over the backups that are there.
+  if (await hasLog(storage, context)) {
+    const made = await readObjectIfThere(storage, repositoryKey, descriptorLimitBytes, context.signal)
+    if (made !== undefined) return describe(name, storage, made)
+    throw new Failure('repository-missing', `${repositoryKey} is gone from ${storage.location}, where backups are recorded`, {
+      hints: [`bring ${repositoryKey} back from a copy of this repository; nothing else is missing as far as was looked`],
+    })
+  }
+
   context.emit({ type: 'step-begun', step: 'test-storage', subject: storage.location, expectedBytes: null })
   const found = await probeConditionalCreate(storage, '.tidemark/probe/')
   if (found !== 'atomic') {
@@ -57,6 +66,11 @@ export async function openOrCreateRepository(name: string, storage: Storage, lay
     if (!isFailure(error, 'object-exists')) throw error
   }
   return describe(name, storage, await readObject(storage, repositoryKey, descriptorLimitBytes, context.signal))
+}
+
+async function hasLog(storage: Storage, context: Context): Promise<boolean> {
+  for await (const _entry of storage.list(commitsRoot, { signal: context.signal })) return true
+  return false
 }
 
 function describe(name: string, storage: Storage, bytes: Uint8Array): Repository {

@@ -13,6 +13,8 @@ export const longestFrameHeader = 4 + 1 + 1 + 4 + 8
 /** No block is longer than this, whatever the window. */
 export const longestBlock = 128 * 1024
 export const blockHeaderBytes = 3
+/** Behind the last block of a frame that has one. */
+export const checksumBytes = 4
 
 export interface FrameHeader {
   readonly headerBytes: number
@@ -51,7 +53,7 @@ export function parseFrameHeader(bytes: Buffer): FrameHeader | string | undefine
 }
 
 /**
- * A frame of `zstdCompress` (with content size and checksum) with its content size written in eight bytes, although fewer would
+ * A frame of `node:zlib` (with content size and checksum) with its content size written in eight bytes, although fewer would
  * do. Every decoder must read that and no compressor does it, so it marks a file of ours, which therefore must end with a frame
  * table: without the mark a file cut exactly between two frames would look complete.
  */

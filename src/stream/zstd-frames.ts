@@ -1,17 +1,18 @@
 import { promisify } from 'node:util'
-import { constants, createZstdDecompress, zstdCompress, zstdDecompress } from 'node:zlib'
+import { createZstdDecompress, zstdDecompress } from 'node:zlib'
 import { Failure } from '../kernel/failure.ts'
 import { ByteCursor } from './byte-cursor.ts'
 import { atMost, blocks } from './chunks.ts'
 import { damaged, isDecodingError, throughDecoder } from './decoder.ts'
+import { createFrameCompressor } from './frame-compressor.ts'
 import { mapInOrder, prefetchBytes } from './prefetch.ts'
 import {
   blockHeaderBytes,
+  checksumBytes,
   frameMagic,
   isSeekTable,
   longestBlock,
   longestFrameHeader,
-  markedFrame,
   parseBlockHeader,
   parseFrameHeader,
   SeekTable,
@@ -24,8 +25,8 @@ import {
  * file: frames of 1 MiB (4 MiB from level 10 on, where the longer look back pays), each with content size and checksum, then the
  * frame table of the Zstandard Seekable Format. `zstd -d` reads it; see `markedFrame` for how a cut is noticed.
  *
- * The work is done by `zlib.zstdCompress` in libuv's pool, whose threads (UV_THREADPOOL_SIZE, default 4) bound `workers`. Not
- * createZstdCompress: a third of the speed, and its nbWorkers crashes (node#59899).
+ * The work is done by `node:zlib` in libuv's pool, whose threads (UV_THREADPOOL_SIZE, default 4) bound `workers`. Not by zstd's own
+ * nbWorkers, which crashes in Node (node#59899).
  */
 export interface ZstdOptions {
   /** 1 to 19. */
@@ -37,7 +38,6 @@ export interface ZstdOptions {
   readonly signal?: AbortSignal | undefined
 }
 
-const compress = promisify(zstdCompress)
 const decompress = promisify(zstdDecompress)
 
 /** Frames with more content go through the streaming decoder, one after the other, in bounded memory. */
@@ -50,12 +50,12 @@ export async function* compressZstd(source: AsyncIterable<Uint8Array>, options: 
   const { level, workers, frameBytes = level < 10 ? 1 << 20 : 4 << 20, signal } = options
   if (frameBytes < 1 || frameBytes > largestParallelFrame) throw new RangeError(`frameBytes is ${frameBytes}`)
   const spare: Uint8Array[] = []
-  const frame = frameCompressor(level)
+  using compressor = createFrameCompressor({ level, frameBytes })
   const table = new SeekTable()
 
   const plain = nonEmpty(blocks(source, frameBytes, () => spare.pop() ?? Buffer.allocUnsafeSlow(frameBytes)))
   const work = async (block: Uint8Array): Promise<{ bytes: Buffer; contentBytes: number }> => {
-    const bytes = await frame(block)
+    const bytes = await compressor.frame(block)
     if (block.length === frameBytes) spare.push(block)
     return { bytes, contentBytes: block.length }
   }
@@ -65,19 +65,6 @@ export async function* compressZstd(source: AsyncIterable<Uint8Array>, options: 
     yield bytes
   }
   yield table.bytes()
-}
-
-/** Compresses single blocks, learning how much room the results take. */
-function frameCompressor(level: number): (block: Uint8Array) => Promise<Buffer> {
-  const params = { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 }
-  let share = 0.5
-  return async (block) => {
-    // One output chunk for the whole result saves a trip through the pool for every 16 KiB; one of the block's size costs memory.
-    const chunkSize = Math.ceil((block.length * share) / 4096 + 16) * 4096
-    const frame = await compress(block, { params, pledgedSrcSize: block.length, chunkSize })
-    share = Math.max(share * 0.95, Math.min(1, (frame.length / Math.max(block.length, 1)) * 1.15))
-    return markedFrame(frame, block.length)
-  }
 }
 
 export interface DecompressOptions {
@@ -207,7 +194,7 @@ async function frameLength(cursor: ByteCursor, header: FrameHeader, mostBytes: n
     length += blockHeaderBytes + block.storedBytes
     last = block.last
   }
-  if (header.hasChecksum) length += 4
+  if (header.hasChecksum) length += checksumBytes
   if (!(await cursor.need(length))) throw cut(cursor.offset + cursor.available)
   return length
 }

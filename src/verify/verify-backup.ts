@@ -1,7 +1,7 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure, isFailure } from '../kernel/failure.ts'
 import type { BackupState, Problem } from '../repository/backup.ts'
-import { checkStoredDump } from '../repository/check-stored.ts'
+import { checkStoredDump, objectOf } from '../repository/check-stored.ts'
 import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
 import { append } from '../repository/commit-log.ts'
 import { updateLatestAlias } from '../repository/latest-alias.ts'
@@ -35,16 +35,11 @@ export async function verifyBackup(repository: Repository, state: ClusterState, 
     return { id: facts.id, valid: true, state: after.backups.get(facts.id)?.state ?? 'verified', problems: [], checksum: facts.checksum, readBytes, tables: facts.tables }
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty', 'repository-format')) throw error
-    const problem: Problem = { code: error.code, object: objectOf(error, facts.key), message: error.message }
+    const problem: Problem = { code: error.code, object: objectOf(error) ?? facts.key, message: error.message }
     const after = await append(repository.storage, state, { kind: 'damaged', backup: facts.id, problems: [problem], run }, context, { check: requireLiving(facts.id) })
     await updateLatestAlias(repository.storage, after)
     return { id: facts.id, valid: false, state: 'damaged', problems: [problem], checksum: facts.checksum, readBytes: 0, tables: facts.tables }
   }
-}
-
-function objectOf(failure: Failure, otherwise: string): string {
-  const object = failure.details['object']
-  return typeof object === 'string' ? object : otherwise
 }
 
 function requireLiving(id: string): (state: ClusterState) => void {

@@ -192,7 +192,7 @@ describe('restore --replace', () => {
     })
     await shop.room.json(['backup'])
     const oid = await oidOf(shop, shop.name)
-    const { error } = await shop.room.json<Refused>(['restore', '--replace', '--yes'], { exitCode: 1 })
+    const { error } = await shop.room.json<Refused>(['restore', '--replace', '--jobs', '1', '--yes'], { exitCode: 1 })
     expect(error.code).toBe('check-failed')
     expect(`${error.message} ${error.hints.join(' ')}`).toContain('public.orders')
     expect(await oidOf(shop, shop.name)).toBe(oid)

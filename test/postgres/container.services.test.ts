@@ -10,12 +10,13 @@ import { Secret } from '../../src/kernel/secret.ts'
 import { startClient } from '../../src/postgres/client-process.ts'
 import { chooseClientTools, type ClientTool, type ClientToolName } from '../../src/postgres/client-tools.ts'
 import type { DockerAccess } from '../../src/postgres/container.ts'
-import { defaultTarget, withOverrides } from '../../src/postgres/connection-url.ts'
+import { defaultTarget } from '../../src/postgres/connection-url.ts'
 import { quoteIdentifier } from '../../src/postgres/identifiers.ts'
 import { findRoute, openSessionByRoute } from '../../src/postgres/route.ts'
 import type { Session } from '../../src/postgres/session.ts'
 import type { ConnectionTarget } from '../../src/postgres/target.ts'
 import { describeWith } from '../support/services.ts'
+import { withOverrides } from '../support/targets.ts'
 
 const run = promisify(execFile)
 const named = { applicationName: 'tidemark test' }

@@ -8,10 +8,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../../src/kernel/failure.ts'
 import { startClient } from '../../src/postgres/client-process.ts'
 import { chooseClientTools, discoverClientTools } from '../../src/postgres/client-tools.ts'
-import { withOverrides } from '../../src/postgres/connection-url.ts'
 import { openSession } from '../../src/postgres/session.ts'
 import type { ConnectionTarget, TlsOptions } from '../../src/postgres/target.ts'
 import { ownCluster, type TestCluster } from '../support/cluster.ts'
+import { withOverrides } from '../support/targets.ts'
 
 const run = promisify(execFile)
 

@@ -1,3 +1,4 @@
+import { followOption } from '../../config/secrets.ts'
 import type { ClusterSettings } from '../../config/settings.ts'
 import { Failure } from '../../kernel/failure.ts'
 import { parseConnectionUrl } from '../../postgres/connection-url.ts'
@@ -30,7 +31,7 @@ export function fixesOf(findings: readonly Finding[]): readonly Statement[] {
 
 /** Who runs the fixes: the URL or user that was given, else the cluster's adminUrl. */
 export function adminTarget(workspace: Workspace, cluster: ClusterSettings, admin: Admin): ConnectionTarget {
-  if (admin.url !== undefined) return { ...parseConnectionUrl(resolveUrl(workspace, admin.url)), container: cluster.target.container }
+  if (admin.url !== undefined) return { ...parseConnectionUrl(followOption(admin.url, '--admin-url', workspace.machine.env)), container: cluster.target.container }
   if (admin.user !== undefined) return { ...cluster.target, user: admin.user, password: admin.user === cluster.target.user ? cluster.target.password : null }
   if (cluster.adminTarget !== null) return cluster.adminTarget
   throw new Failure('usage-invalid', `no role is named that could mend cluster "${cluster.name}"`, {
@@ -40,14 +41,6 @@ export function adminTarget(workspace: Workspace, cluster: ClusterSettings, admi
       'or run the SQL above yourself, in psql as superuser',
     ],
   })
-}
-
-function resolveUrl(workspace: Workspace, given: string): string {
-  const name = /^env:([A-Za-z_][A-Za-z0-9_]*)$/.exec(given)?.[1]
-  if (name === undefined) return given
-  const value = workspace.machine.env[name]
-  if (value !== undefined && value !== '') return value
-  throw new Failure('usage-invalid', `--admin-url env:${name}: the variable is not set`, { hints: [`export ${name}=postgres://admin:password@host/database`] })
 }
 
 /** Runs the statements of one cluster, each in its database, stopping at the first that fails. Each is one transaction. */

@@ -1,8 +1,11 @@
 import { Command } from 'commander'
+import { Failure } from '../../kernel/failure.ts'
 import { formatBytes, printable } from '../render/format.ts'
+import { errorOf } from '../render/output.ts'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 interface DeleteFlags extends GlobalFlags {
+  backup?: string
   reason: string
   dryRun?: boolean
   yes?: boolean
@@ -11,34 +14,38 @@ interface DeleteFlags extends GlobalFlags {
 export function deleteCommand(): Command {
   const command = new Command('delete')
     .description('delete one backup, by plan; the last good one and pinned ones are refused')
-    .argument('<backup>', 'id, unique beginning of an id, name or file name')
+    .argument('[backup]', 'id, unique beginning of an id, name or file')
+    .option('--backup <id>', 'a backup, whatever it is called')
     .option('--reason <text>', 'why; recorded', 'deleted by hand')
     .option('--cluster <name>', 'the cluster it belongs to')
     .option('--dry-run', 'show the plan and change nothing')
     .option('-y, --yes', 'do not ask')
     .addHelpText('after', '\nExample:\n  tidemark delete 20261121-110412-7f3k --dry-run')
-  return addGlobalFlags(command).action(async (backup: string, flags: DeleteFlags) => {
+  return addGlobalFlags(command).action(async (wanted: string | undefined, flags: DeleteFlags) => {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const { deleteBackup } = await import('../../api/change-backups.ts')
       const outcome = await deleteBackup(await runtime.workspace(), {
-        backup,
+        wanted,
+        backup: flags.backup,
+        cluster: flags.cluster,
         reason: flags.reason,
         dryRun: flags.dryRun === true,
-        ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
         approve: async (plans) => {
           const lines = plans.map(({ repository, plan }) => `${plan.backup} of database "${printable(plan.database)}" from repository ${repository} (${printable(plan.fileName)}, ${formatBytes(plan.freedBytes)})`)
           await runtime.confirm(`Delete ${lines.join(' and ')}?`, { yes: flags.yes })
         },
       })
-      output.document(outcome)
+      const refusals = outcome.plans.flatMap(({ plan }) => plan.refusals)
+      const refused = outcome.deleted || refusals.length === 0 ? {} : errorOf(new Failure('target-unsafe', `it would be refused: ${refusals.join('; ')}`))
+      output.document({ ...outcome, ...refused })
       for (const { repository, plan } of outcome.plans) {
         for (const warning of plan.warnings) output.line(`${output.paint('yellow', '!')} ${warning}`)
         for (const refusal of plan.refusals) output.line(`${output.paint('red', '✗')} would be refused: ${printable(refusal)}`)
         output.line(`${outcome.deleted ? `${output.paint('green', '✓')} deleted` : 'would delete'} ${plan.backup} from ${repository}: ${plan.objects.map((key) => printable(key)).join(', ')} (${formatBytes(plan.freedBytes)})`)
       }
       if (!outcome.deleted) output.line('Nothing was changed.')
-      if (!outcome.deleted && outcome.plans.some(({ plan }) => plan.refusals.length > 0)) runtime.exitCode = 15
+      if (!outcome.deleted && refusals.length > 0) runtime.exitCode = 15
     })
   })
 }

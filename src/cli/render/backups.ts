@@ -42,6 +42,7 @@ export function renderBackup(output: Output, backup: Backup, open: string | null
   if (backup.name !== null) rows.splice(1, 0, ['name', printable(backup.name)])
   for (const problem of backup.problems) rows.push(['problem', printable(`${problem.object}: ${problem.message}`)])
   output.line(table(rows.map(([key = '', value = '']) => [output.paint('dim', key), value])))
+  renderLeftOut(output, backup.leftOut ?? [])
   if (backup.tables.length > 0) {
     output.line()
     const tables = backup.tables.toSorted((a, b) => (b.rows ?? 0) - (a.rows ?? 0)).slice(0, 20)
@@ -52,4 +53,12 @@ export function renderBackup(output: Output, backup: Backup, open: string | null
     output.line()
     output.line(`Without Tidemark:  ${open}`)
   }
+}
+
+const leftOutShown = 10
+
+/** What the source has and the backup has not: nobody should learn of it at the restore. */
+export function renderLeftOut(output: Output, leftOut: NonNullable<Backup['leftOut']>): void {
+  for (const { what, why } of leftOut.slice(0, leftOutShown)) output.line(`  left out: ${printable(what)} (${printable(why)})`)
+  if (leftOut.length > leftOutShown) output.line(`  … and ${leftOut.length - leftOutShown} more are left out (--json lists all)`)
 }

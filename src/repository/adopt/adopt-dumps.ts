@@ -8,16 +8,16 @@ import { Tally } from '../../stream/tally.ts'
 import { newBackupId, type Backup, type BackupFacts } from '../backup.ts'
 import { readObjectIfThere } from '../bytes.ts'
 import { checkStoredDump } from '../check-stored.ts'
-import type { ClusterState } from '../cluster-log.ts'
 import { digestOf } from '../commit-entry.ts'
-import { listClusters, readClusterLog } from '../commit-log.ts'
+import { readClusterLog } from '../commit-log.ts'
 import { describeBackup, findBackup } from '../find-backup.ts'
 import { updateLatestAlias } from '../latest-alias.ts'
 import { categoryOf, folderOf, manifestKey } from '../layout.ts'
 import { takeLease, type Lease, type Whereabouts } from '../lease.ts'
 import { encodeManifest, type Manifest, type StoredFile } from '../manifest.ts'
 import type { Repository } from '../repository.ts'
-import { extensionOfContent, keysInUse, type AdoptableDump, type AdoptionRequest, type AdoptionSource } from './plan-adoption.ts'
+import { keysInUse } from './keys-in-use.ts'
+import { extensionOfContent, type AdoptableDump, type AdoptionRequest, type AdoptionSource } from './plan-adoption.ts'
 
 export interface Adoption extends AdoptionRequest {
   readonly run: string
@@ -58,7 +58,7 @@ export async function adoptDumps(repository: Repository, dumps: readonly Adoptab
       () => [],
       context,
       async (lease) => {
-        const used = await usedKeys(repository, lease.state(), context)
+        const used = await keysInUse(repository, lease.state(), context)
         for (const dump of dumps) {
           context.signal.throwIfAborted()
           if (used.has(dump.key)) changed.push({ file: dump.verdict.file, reason: 'another run took it in meanwhile' })
@@ -104,7 +104,7 @@ async function freeKeys(
   adoption: Adoption,
   context: Context,
 ): Promise<Keys> {
-  const used = await usedKeys(repository, await readClusterLog(repository.storage, adoption.cluster, context), context)
+  const used = await keysInUse(repository, await readClusterLog(repository.storage, adoption.cluster, context), context)
   const day = Temporal.Instant.from(verdict.takenAt).toZonedDateTimeISO(adoption.timeZone).toPlainDate()
   const folder = folderOf(repository.layout, day)
   const extension = extensionOfContent(dump)
@@ -118,14 +118,6 @@ async function freeKeys(
     )
     if (!taken.includes(true)) return keys
   }
-}
-
-async function usedKeys(repository: Repository, state: ClusterState, context: Context): Promise<ReadonlySet<string>> {
-  const used = new Set<string>(keysInUse({ ...state, open: null }).keys())
-  for (const cluster of await listClusters(repository.storage, context.signal)) {
-    if (cluster !== state.cluster) for (const key of keysInUse(await readClusterLog(repository.storage, cluster, context)).keys()) used.add(key)
-  }
-  return used
 }
 
 /** Runs `work` under the cluster's lease. When it rejects, what it may have copied in is removed, unless it turns out to be committed. */
@@ -197,7 +189,7 @@ async function takeIn(repository: Repository, lease: Lease, taking: Taking, cont
     const key = manifestKey(facts.cluster, facts.id)
     if (!(await createManifest(repository.storage, key, manifest, context))) continue
     const state = await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts, manifest: { key, sha256: digestOf(manifest) }, run: adoption.run })
-    return describeBackup(findBackup(state, facts.id), [repository])
+    return describeBackup(findBackup(state, facts.id), [repository], [])
   }
 }
 

@@ -1,11 +1,11 @@
 import type { Context } from '../../kernel/context.ts'
 import { Failure } from '../../kernel/failure.ts'
 import type { Storage, StoredObject } from '../../storage/storage.ts'
-import type { ClusterState } from '../cluster-log.ts'
-import { listClusters, readClusterLog } from '../commit-log.ts'
+import { readClusterLog } from '../commit-log.ts'
 import type { Repository } from '../repository.ts'
 import { readDumpName, type DumpName } from './dump-name.ts'
 import { readForeignNotes, type ForeignNotes } from './foreign-notes.ts'
+import { keysInUse } from './keys-in-use.ts'
 import { readDump, type ReadDump } from './read-dump.ts'
 
 /** Where foreign dumps lie. In place: in the repository itself, so that they are taken in without being copied. */
@@ -133,34 +133,17 @@ async function listSource(source: AdoptionSource, context: Context): Promise<rea
 interface KnownBackups {
   /** By checksum; a living one before a deleted one. */
   readonly byChecksum: ReadonlyMap<string, { readonly id: string; readonly deletedAt: string | null }>
-  /** Keys that belong to a backup of any cluster or that a run may be writing, with the backup's id where there is one. */
+  /** Of any cluster, with the backup's id where there is one: see `keysInUse`. */
   readonly usedKeys: ReadonlyMap<string, string | null>
 }
 
 async function knownBackups(repository: Repository, cluster: string, context: Context): Promise<KnownBackups> {
+  const state = await readClusterLog(repository.storage, cluster, context)
   const byChecksum = new Map<string, { id: string; deletedAt: string | null }>()
-  const usedKeys = new Map<string, string | null>()
-  const clusters = new Set([...(await listClusters(repository.storage, context.signal)), cluster])
-  for (const each of clusters) {
-    const state = await readClusterLog(repository.storage, each, context)
-    for (const [key, id] of keysInUse(state)) usedKeys.set(key, id)
-    if (each !== cluster) continue
-    for (const { facts, deleted } of state.backups.values()) {
-      if (deleted === null || !byChecksum.has(facts.checksum)) byChecksum.set(facts.checksum, { id: facts.id, deletedAt: deleted?.at ?? null })
-    }
-  }
-  return { byChecksum, usedKeys }
-}
-
-/** Keys that this cluster's backups have, that its tombstones are about to remove, or that one of its runs may be writing. */
-export function keysInUse(state: ClusterState): ReadonlyMap<string, string | null> {
-  const keys = new Map<string, string | null>()
-  for (const key of [...state.burntKeys, ...(state.open?.objects ?? []), ...state.interrupted.flatMap((run) => run.objects)]) keys.set(key, null)
   for (const { facts, deleted } of state.backups.values()) {
-    if (deleted === null) keys.set(facts.key, facts.id)
-    else if (!deleted.purged) for (const key of deleted.objects) keys.set(key, facts.id)
+    if (deleted === null || !byChecksum.has(facts.checksum)) byChecksum.set(facts.checksum, { id: facts.id, deletedAt: deleted?.at ?? null })
   }
-  return keys
+  return { byChecksum, usedKeys: await keysInUse(repository, state, context) }
 }
 
 interface Judging {

@@ -1,8 +1,8 @@
-import { jsonSchema } from './schema.ts'
-import { laterKey } from './schema-parts.ts'
-import { laterArea, variables, type VariableSpec } from './variables.ts'
+import { jsonSchema } from '../../src/config/schema.ts'
+import { laterKey } from '../../src/config/schema-parts.ts'
+import { laterArea, variables, type VariableSpec } from '../../src/config/variables.ts'
 
-/** The generated pages of docs/reference that belong to this room, by file name. A test fails when they drift. */
+/** The generated pages of docs/reference about the configuration, by file name. A test fails when they drift. */
 export function referenceFiles(): Readonly<Record<string, string>> {
   return {
     'environment.md': environmentReference(),
