@@ -121,6 +121,9 @@ async function openFor(workspace: Workspace, verb: string, options: ChangeOption
   if (options.wanted === undefined && options.backup === undefined) throw new Failure('usage-invalid', `which backup? ${verb} needs it named`, { hints: ['see what there is: tidemark list'] })
   const { text, cluster } = await chooseBackup(workspace, verb, options, { clusters: false })
   const configured = cluster === undefined ? undefined : workspace.settings.clusters[cluster]
-  const open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
-  return { ...open, text, clusters: await chooseClusters(workspace, open.repositories, cluster) }
+  await using stack = new AsyncDisposableStack()
+  const { repositories } = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories)))
+  const clusters = await chooseClusters(workspace, repositories, cluster)
+  const owned = stack.move()
+  return { repositories, text, clusters, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }

@@ -1,3 +1,4 @@
+import type { DescribedSetting } from '../config/describe.ts'
 import type { Emit } from '../kernel/event.ts'
 import type { Proof } from '../drill/proof.ts'
 import type { Backup } from '../repository/backup.ts'
@@ -6,6 +7,7 @@ import type { RestorePlan } from '../restore/plan-restore.ts'
 import type { UndoPlan } from '../restore/undo-restore.ts'
 import type { VerifiedBackup } from '../verify/verify-backup.ts'
 import type { AdoptOutcome } from './adopt-files.ts'
+import type { Diagnosis } from './doctor/diagnose.ts'
 import type { DrillOptions } from './drill-backup.ts'
 import type { InitializedRepository } from './init-repositories.ts'
 import type { RestoreOptions, RestoreResult } from './restore-options.ts'
@@ -113,7 +115,7 @@ export interface Verification extends Omit<VerifiedBackup, 'tables'> {
  * database `<database>_restore_<time>` is made beside the original.
  */
 export interface RestoreBackupOptions
-  extends ScopeOptions, Omit<RestoreOptions, 'wanted' | 'backup' | 'file' | 'cluster' | 'repositories' | 'replace' | 'dryRun'> {
+  extends ScopeOptions, Omit<RestoreOptions, 'wanted' | 'backup' | 'file' | 'cluster' | 'repositories' | 'replace' | 'dryRun' | 'approve'> {
   /** Replace the original: safety backup, restore beside, validate, swap by rename (`true` or `swap`); `drop` where there is no room for both. */
   readonly replace?: boolean | 'swap' | 'drop'
 }
@@ -159,6 +161,8 @@ export interface Tidemark extends AsyncDisposable {
   listBackups(options?: ListBackupsOptions): Promise<readonly ListedBackup[]>
   /** One backup by id, beginning of an id, name, file name or `latest` (the default), and the command that opens its file without Tidemark. */
   showBackup(backup?: string, options?: ScopeOptions): Promise<ListedBackup & { readonly open: string | null }>
+  /** The newest complete backup that is not known to be damaged. Rejects with `backup-missing` when there is none. */
+  latest(options?: ScopeOptions): Promise<ListedBackup>
   /** Reads one backup, or a dump file, to its last byte. Damage is an answer (`valid: false`), not a rejection. */
   verifyBackup(idOrPath?: string, options?: ScopeOptions): Promise<Verification>
   /** Every backup there is. */
@@ -178,6 +182,10 @@ export interface Tidemark extends AsyncDisposable {
   deleteBackup(backup: string, options?: ChangeBackupOptions): Promise<DeletePlans>
   /** Takes dumps that other programs left into the repository, after reading each to its end. */
   adoptFiles(directory: string, options?: AdoptFilesOptions): Promise<AdoptOutcome>
+  /** Everything that would make a backup or a restore fail later; `ok` is false when something would. */
+  doctor(options?: ScopeOptions): Promise<Diagnosis>
+  /** Every effective setting with the place it came from; secrets are masked. */
+  config(): readonly DescribedSetting[]
   initRepositories(options?: ScopeOptions): Promise<readonly InitializedRepository[]>
   /** Tries every promise that backups rest on, on scratch objects. */
   testRepositories(options?: ScopeOptions): Promise<readonly StorageTest[]>

@@ -10,7 +10,7 @@ import type { Manifest } from '../repository/manifest.ts'
 import { openAdminServer, resolveReference } from './admin-server.ts'
 import { locateBackup } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
-import { knownClusters, openRepositories, reachOf, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, openRepositories, reachOf, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface DrillOptions {
   readonly cluster?: string
@@ -31,13 +31,8 @@ export interface DrillResult extends DrillOutcome {
 export async function drillBackup(workspace: Workspace, options: DrillOptions = {}): Promise<DrillResult> {
   const { context, machine } = workspace
   const run = newRunId(context)
-  const named = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
-  await using open = await openRepositories(workspace, repositoryNames(workspace, named, options.repositories), { tolerant: true })
-  const clusters = options.cluster === undefined ? await knownClusters(workspace, open.repositories) : [options.cluster]
-  const found = await locateBackup(open.repositories, clusters, options.backup ?? 'latest', context)
-  const cluster = workspace.settings.clusters[found.state.cluster] ?? named ?? null
   await using stack = new AsyncDisposableStack()
-  const where = await chooseServer(workspace, cluster, options.server)
+  const { found, cluster, where } = await chooseDrill(workspace, options, stack)
   let directory: string | null = null
   const outcome = await drillDump(
     {
@@ -60,6 +55,42 @@ export async function drillBackup(workspace: Workspace, options: DrillOptions = 
     context,
   )
   return { ...outcome, directory }
+}
+
+/** What a drill would do. Plain data, for `--dry-run`. */
+export interface DrillPlan {
+  readonly backup: string
+  readonly cluster: string
+  readonly database: string
+  readonly repository: string
+  /** Where it would be restored; no credentials. */
+  readonly server: string
+  readonly checks: readonly string[]
+  readonly lines: readonly string[]
+}
+
+/** Finds out what would be drilled and where; the server is asked only whether it may be used. Reads no backup and starts nothing. */
+export async function planDrill(workspace: Workspace, options: DrillOptions = {}): Promise<DrillPlan> {
+  await using stack = new AsyncDisposableStack()
+  const { found, cluster, where } = await chooseDrill(workspace, options, stack)
+  const { id, database, storedBytes, tables } = found.record.facts
+  const server = where === 'embedded' ? 'a private server of its own, started for it and removed afterwards' : `${where.host ?? 'the local socket'}:${where.port}, in a database of its own that is dropped afterwards`
+  const checks = (cluster?.checks ?? []).map((check) => check.sql)
+  const lines = [
+    `would restore ${id} (database "${database}", ${storedBytes} bytes stored) from repository ${found.repository.name}`,
+    `on ${server}${options.keep === true ? ' (here it is kept: --keep)' : ''}`,
+    `and compare the content of ${tables.length} tables${checks.length === 0 ? '' : `, ask ${checks.length} checks`}, and record the proof`,
+  ]
+  return { backup: id, cluster: found.state.cluster, database, repository: found.repository.name, server: where === 'embedded' ? 'embedded' : `${where.host ?? ''}:${where.port}`, checks, lines }
+}
+
+async function chooseDrill(workspace: Workspace, options: DrillOptions, stack: AsyncDisposableStack) {
+  const named = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
+  const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, named, options.repositories), { tolerant: true }))
+  const clusters = await chooseClusters(workspace, open.repositories, options.cluster)
+  const found = await locateBackup(open.repositories, clusters, options.backup ?? 'latest', workspace.context)
+  const cluster = workspace.settings.clusters[found.state.cluster] ?? named ?? null
+  return { found, cluster, where: await chooseServer(workspace, cluster, options.server) }
 }
 
 /** `same` needs the right to create databases; where the role has none, and nobody insisted, a private server is used instead. */

@@ -24,6 +24,9 @@ export type {
   Verification,
 } from './contract.ts'
 export { Failure, isFailure, type FailureCode } from '../kernel/failure.ts'
+export type { DescribedSetting } from '../config/describe.ts'
+export type { Diagnosis } from './doctor/diagnose.ts'
+export type { Finding } from './doctor/finding.ts'
 export type { Event } from '../kernel/event.ts'
 export type { Backup, BackupState, Problem } from '../repository/backup.ts'
 export type { Proof } from '../drill/proof.ts'

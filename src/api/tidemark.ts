@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { describeSettings } from '../config/describe.ts'
 import { thisProcess } from '../config/load.ts'
 import { systemClock } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
@@ -20,6 +21,7 @@ import type {
   Tidemark,
   Verification,
 } from './contract.ts'
+import { diagnose } from './doctor/diagnose.ts'
 import { drillBackup } from './drill-backup.ts'
 import { initRepositories } from './init-repositories.ts'
 import { listBackups } from './list-backups.ts'
@@ -61,6 +63,7 @@ export async function openTidemark(options: OpenOptions = {}): Promise<Tidemark>
 
   return {
     ...verbs(call),
+    config: () => describeSettings(base.settings),
     [Symbol.asyncDispose]: async () => {
       closing.abort(new Failure('cancelled', 'this Tidemark was closed'))
       await Promise.allSettled(running)
@@ -70,7 +73,7 @@ export async function openTidemark(options: OpenOptions = {}): Promise<Tidemark>
 
 type Call = <T>(signal: AbortSignal | undefined, work: (workspace: Workspace) => Promise<T>) => Promise<T>
 
-function verbs(call: Call): Omit<Tidemark, typeof Symbol.asyncDispose> {
+function verbs(call: Call): Omit<Tidemark, 'config' | typeof Symbol.asyncDispose> {
   const restoreOptions = ({ signal: _signal, replace, ...rest }: RestoreBackupOptions, wanted: string | undefined): RestoreOptions => ({
     ...rest,
     ...(wanted === undefined ? {} : { wanted }),
@@ -97,6 +100,8 @@ function verbs(call: Call): Omit<Tidemark, typeof Symbol.asyncDispose> {
         const shown = await showBackup(workspace, { ...scope, backup })
         return { ...listed(shown.backup), open: shown.open }
       }),
+    latest: ({ signal, ...scope } = {}) => call(signal, async (workspace) => listed((await showBackup(workspace, { ...scope, backup: 'latest', manifest: false })).backup)),
+    doctor: ({ signal, ...scope } = {}) => call(signal, (workspace) => diagnose(workspace, scope)),
     verifyBackup: (idOrPath = 'latest', { signal, ...scope } = {}) =>
       call(signal, async (workspace) => {
         const { backups, intact } = await verifyBackups(workspace, { ...scope, wanted: [idOrPath] })

@@ -4,12 +4,14 @@ import { verifyBackup, type VerifiedBackup } from '../verify/verify-backup.ts'
 import { verifyFile } from '../verify/verify-file.ts'
 import { locateBackup, mergeStates } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
-import { resolveSubject } from './subjects.ts'
-import { knownClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
+import { oneCluster, resolveSubject } from './subjects.ts'
+import { chooseClusters, knownClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface VerifyOptions {
   /** Ids, names, `latest`, files or a configured cluster; empty = latest. */
   readonly wanted?: readonly string[]
+  /** Backups, whatever they are called. */
+  readonly backups?: readonly string[]
   readonly all?: boolean
   readonly file?: string
   readonly cluster?: string
@@ -29,16 +31,16 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
   const wanted = options.wanted ?? []
   const subjects = await Promise.all(wanted.map((text) => resolveSubject(workspace, text)))
   for (const subject of subjects) if (subject.kind === 'file') results.push(await verifyFile(workspace.machine.cwd, subject.path, workspace.context))
-  const names = subjects.filter((subject) => subject.kind !== 'file')
-  if (results.length > 0 && names.length === 0 && options.all !== true) return { backups: results, intact: null }
+  const named = new Set(subjects.flatMap((subject) => (subject.kind === 'cluster' ? [oneCluster(subject.name, options.cluster) ?? subject.name] : [])))
+  if (options.cluster !== undefined) named.add(options.cluster)
+  const ids = [...subjects.flatMap((subject) => (subject.kind === 'backup' ? [subject.text] : [])), ...(options.backups ?? [])]
+  if (results.length > 0 && ids.length === 0 && subjects.every((subject) => subject.kind === 'file') && options.all !== true) return { backups: results, intact: null }
 
-  const byName = names.find((subject) => subject.kind === 'cluster')
-  const cluster = options.cluster ?? byName?.name
-  const configured = cluster === undefined ? undefined : workspace.settings.clusters[cluster]
-  await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
-  const clusters = cluster === undefined ? await knownClusters(workspace, open.repositories) : [cluster]
+  const scopes = named.size === 0 ? [undefined] : [...named].map((name) => workspace.settings.clusters[name])
+  const repositories = new Set(scopes.flatMap((configured) => repositoryNames(workspace, configured, options.repositories)))
+  await using open = await openRepositories(workspace, [...repositories])
+  const clusters = named.size === 0 ? await knownClusters(workspace, open.repositories) : (await Promise.all([...named].map((name) => chooseClusters(workspace, open.repositories, name)))).flat()
   const run = newRunId(workspace.context)
-  const ids = names.flatMap((subject) => (subject.kind === 'backup' ? [subject.text] : []))
 
   for (const each of clusters) {
     const states = await readStates(open.repositories, each, workspace.context)
@@ -46,8 +48,10 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
     for (const id of chosen) results.push(...(await verifyEverywhere(workspace, states, id, run)))
   }
   if (options.all !== true) {
-    for (const text of ids.length === 0 ? ['latest'] : ids) {
-      const found = await locateBackup(open.repositories, clusters, text, workspace.context)
+    // Clusters say where to look; where nothing else is named, the latest of each is meant.
+    const wishes = ids.length > 0 ? ids.map((text) => ({ text, within: clusters })) : named.size === 0 ? [{ text: 'latest', within: clusters }] : clusters.map((each) => ({ text: 'latest', within: [each] }))
+    for (const { text, within } of wishes) {
+      const found = await locateBackup(open.repositories, within, text, workspace.context)
       results.push(...(await verifyEverywhere(workspace, await readStates(open.repositories, found.state.cluster, workspace.context), found.record.facts.id, run)))
     }
   }

@@ -1,32 +1,46 @@
-import { drillBackup, type DrillResult } from '../api/drill-backup.ts'
-import { resolveSubject } from '../api/subjects.ts'
+import { drillBackup, planDrill, type DrillResult } from '../api/drill-backup.ts'
+import { oneCluster, resolveSubject } from '../api/subjects.ts'
 import { Failure } from '../kernel/failure.ts'
 import type { DrillFlags } from './commands/drill.ts'
 import { formatCount, formatDuration, printable, table } from './render/format.ts'
-import type { Output } from './render/output.ts'
+import { errorOf, type Output } from './render/output.ts'
 import type { Runtime } from './runtime.ts'
 
 /** `tidemark drill [cluster] [backup]`: the one argument may be either; the configuration decides. */
 export async function runDrill(runtime: Runtime, words: readonly string[], flags: DrillFlags): Promise<void> {
   const workspace = await runtime.workspace()
-  let cluster = flags.cluster
+  let cluster: string | undefined
   let backup = flags.backup
   for (const word of words) {
     const subject = await resolveSubject(workspace, word)
     if (subject.kind === 'file') throw new Failure('usage-invalid', `a drill proves a backup of the repository; ${word} is a file`, { hints: [`restore and validate it: tidemark restore --file ${word} --test`, 'or take it in first: tidemark repo adopt'] })
-    if (subject.kind === 'cluster') cluster ??= subject.name
-    else backup ??= subject.text
+    if (subject.kind === 'cluster') cluster = onlyOne('cluster', cluster, subject.name)
+    else backup = onlyOne('backup', backup, subject.text)
   }
-  const result = await drillBackup(workspace, {
+  cluster = oneCluster(cluster, flags.cluster)
+  const options = {
     ...(cluster === undefined ? {} : { cluster }),
     ...(backup === undefined ? {} : { backup }),
     ...(flags.server === undefined ? {} : { server: flags.server }),
     ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
     keep: flags.keep === true,
-  })
-  runtime.output.document({ proof: result.proof })
+  }
+  if (flags.dryRun === true) {
+    const plan = await planDrill(workspace, options)
+    runtime.output.document({ plan })
+    for (const line of plan.lines) runtime.output.line(printable(line))
+    return runtime.output.line('Nothing was changed.')
+  }
+  const result = await drillBackup(workspace, options)
+  const failed = result.proof.outcome === 'failed' ? errorOf(new Failure('drill-failed', `the drill did not prove backup ${result.proof.backup}`, { hints: result.proof.problems.slice(0, 5) })) : {}
+  runtime.output.document({ proof: result.proof, ...failed })
   if (!runtime.output.json) renderProof(runtime.output, result)
   runtime.exitCode = { proven: 0, partial: 3, failed: 1 }[result.proof.outcome]
+}
+
+function onlyOne(what: string, before: string | undefined, now: string): string {
+  if (before !== undefined && before !== now) throw new Failure('usage-invalid', `a drill proves one backup, and two ${what}s are named: "${before}" and "${now}"`, { hints: ['run it once for each'] })
+  return now
 }
 
 export function renderProof(output: Output, { proof, keptDatabase, directory }: DrillResult): void {

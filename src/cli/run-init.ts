@@ -67,13 +67,13 @@ async function askerFor(flags: InitFlags): Promise<Asker | null> {
 async function chooseConnection(runtime: Runtime, flags: InitFlags, asker: Asker | null): Promise<FoundConnection> {
   const machine = await runtime.machine()
   const wish = { ...(flags.container === undefined ? {} : { container: flags.container }), ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }) }
-  const found = await findConnection(machine, { ...wish, ...(flags.url === undefined ? {} : { url: flags.url }) })
+  const found = await findConnection(machine, { ...wish, ...(flags.url === undefined ? {} : { url: flags.url }) }, runtime.context)
   if (found !== null) {
     if (found.origin !== null) runtime.output.remark(`using database "${printable(found.cluster.target.database)}" (${found.origin})`)
     return found
   }
   const url = await asker?.url()
-  const asked = url === undefined ? null : await findConnection(machine, { ...wish, url })
+  const asked = url === undefined ? null : await findConnection(machine, { ...wish, url }, runtime.context)
   if (asked !== null) return asked
   throw new Failure('usage-invalid', 'no database is named', {
     hints: ['tidemark init --url postgres://user@host/database', 'or set DATABASE_URL, in the environment or in .env'],

@@ -174,7 +174,7 @@ async function judge(
     checks: answers.checks,
     newest: answers.newest,
     restoreSeconds: found.restoreSeconds,
-    recoverySeconds: 0,
+    recoverySeconds: null,
     problems: [...found.problems, ...differences, ...restoreErrors, ...answers.checks.filter((check) => !check.ok).map((check) => `check failed: ${check.sql} gave ${check.actual ?? 'nothing'}, expected ${check.expected}`), ...answers.problems],
   }
 }

@@ -25,7 +25,8 @@ export const proofSchema = z.object({
   checks: z.array(z.object({ sql: z.string(), expected: z.string(), actual: z.string().nullable(), ok: z.boolean() })),
   newest: z.array(z.object({ table: z.string(), rows: z.array(z.record(z.string(), z.string().nullable())) })),
   restoreSeconds: z.number(),
-  recoverySeconds: z.number(),
+  /** How long a cluster took to recover; null for dumps, which do not. */
+  recoverySeconds: z.number().nullable(),
   problems: z.array(z.string()),
 })
 

@@ -1,5 +1,5 @@
 import type { Context } from '../kernel/context.ts'
-import { messageOf } from '../kernel/failure.ts'
+import { isFailure, messageOf } from '../kernel/failure.ts'
 import { identifierAsNeeded, quoteIdentifier } from '../postgres/identifiers.ts'
 import type { Session } from '../postgres/session.ts'
 import type { Proof } from './proof.ts'
@@ -22,10 +22,16 @@ export async function runChecks(session: Session, checks: readonly Check[], cont
       results.push({ sql: check.sql, expected, actual, ok: actual === expected || (actual === null && check.expect === null) })
     } catch (error) {
       context.signal.throwIfAborted()
+      requireAnswer(error)
       results.push({ sql: check.sql, expected, actual: `error: ${messageOf(error)}`, ok: false })
     }
   }
   return results
+}
+
+/** What the server says to a statement is an answer; that it is gone, or that we went wrong, is none and says nothing about the copy. */
+function requireAnswer(error: unknown): void {
+  if (!isFailure(error) || isFailure(error, 'connection-lost', 'connection-failed', 'bug')) throw error
 }
 
 /** `true` and `t` mean the same to a person; PostgreSQL's booleans come as booleans. */
@@ -53,10 +59,11 @@ export async function readNewest(session: Session, wanted: readonly NewestRows[]
       const columns = await session.query<{ name: string }>(`SELECT attname AS name FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`, [name])
       const list = columns.map((column) => (mask.includes(column.name) ? `'***' AS ${quoteIdentifier(column.name)}` : `${quoteIdentifier(column.name)}::text AS ${quoteIdentifier(column.name)}`))
       // Without the table's alias ORDER BY would mean the column as text, by which 9 is newer than 50.
-      const found = await session.query<Record<string, string | null>>(`SELECT ${list.join(', ')} FROM ${name} AS source ORDER BY source.${quoteIdentifier(by)} DESC LIMIT ${Math.max(1, Math.min(100, rows))}`)
+      const found = await session.query<Record<string, string | null>>(`SELECT ${list.join(', ')} FROM ${name} AS source ORDER BY source.${quoteIdentifier(by)} DESC NULLS LAST LIMIT ${Math.max(1, Math.min(100, rows))}`)
       newest.push({ table: identifierAsNeeded(table), rows: found.map((row) => ({ ...row })) })
     } catch (error) {
       context.signal.throwIfAborted()
+      requireAnswer(error)
       problems.push(`the newest rows of ${table} could not be read: ${messageOf(error)}`)
     }
   }

@@ -1,4 +1,5 @@
 import { Failure, type FailureCode, messageOf, systemCodeOf } from '../kernel/failure.ts'
+import { maskSecrets } from './mask.ts'
 import type { ConnectionTarget } from './target.ts'
 
 /** What PostgreSQL reports, whichever way it reached us (protocol error or psql variables). */
@@ -23,7 +24,8 @@ export function statementFailure(error: unknown, session: { readonly user: strin
   const sql = sqlErrorOf(error)
   if (sql === null) return lostFailure(error, tried)
   const [code, hints] = judgeStatement(sql, session)
-  return new Failure(code, `cannot ${tried}: ${sql.message}${sql.detail === undefined ? '' : ` (${sql.detail})`}`, {
+  // The statement may be somebody's own, with a password in it.
+  return new Failure(code, maskSecrets(`cannot ${tried}: ${sql.message}${sql.detail === undefined ? '' : ` (${sql.detail})`}`, []), {
     hints: [...hints, ...(sql.hint === undefined ? [] : [sql.hint])],
     cause: error,
     details: { sqlState: sql.sqlState },
@@ -90,7 +92,7 @@ export function grantHint(message: string, session: { user: string; database: st
 }
 
 function lostFailure(error: unknown, tried: string): Failure {
-  return new Failure('connection-lost', `cannot ${tried}: the connection to the server broke: ${messageOf(error)}`, {
+  return new Failure('connection-lost', maskSecrets(`cannot ${tried}: the connection to the server broke: ${messageOf(error)}`, []), {
     hints: ['was the server stopped or restarted? is there a firewall or proxy that ends idle connections?'],
     cause: error,
   })

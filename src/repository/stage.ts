@@ -3,7 +3,7 @@ import { platform, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../kernel/context.ts'
-import { messageOf, systemCodeOf } from '../kernel/failure.ts'
+import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { ownProcess, startMark } from '../postgres/process-identity.ts'
 
 /** A directory of one run below the work directory, which only our account can enter. Removed when its scope ends. */
@@ -30,9 +30,9 @@ const unknownOwnerHours = 7 * 24
 
 /** Makes the stage of a run, after removing those of dead runs, whose space this one may need. */
 export async function makeStage(workDirectory: string, run: string, context: Context): Promise<Stage> {
-  await mkdir(workDirectory, { recursive: true })
+  await mkdir(workDirectory, { recursive: true }).catch(cannotUse(workDirectory))
   await sweepStages(workDirectory, context)
-  const path = await mkdtemp(join(workDirectory, `tidemark-${run}-`))
+  const path = await mkdtemp(join(workDirectory, `tidemark-${run}-`)).catch(cannotUse(workDirectory))
   const remove = () => rm(path, { recursive: true, force: true })
   try {
     await chmod(path, 0o700)
@@ -42,18 +42,27 @@ export async function makeStage(workDirectory: string, run: string, context: Con
     await rename(join(path, `${ownerFile}.incoming`), join(path, ownerFile))
   } catch (error) {
     await remove()
-    throw error
+    return cannotUse(workDirectory)(error)
   }
   return { path, [Symbol.asyncDispose]: remove }
 }
 
+function cannotUse(workDirectory: string): (error: unknown) => never {
+  return (error) => {
+    const code = systemCodeOf(error)
+    if (code === undefined) throw error
+    if (code === 'ENOSPC' || code === 'EDQUOT') throw new Failure('space-low', `there is no space left in the work directory ${workDirectory}`, { cause: error, hints: [`df -h ${workDirectory}`, 'or use another: TIDEMARK_WORK_DIR=/directory'] })
+    throw new Failure('config-invalid', `the work directory ${workDirectory} cannot be used: ${messageOf(error)}`, { cause: error, hints: ['name one that can be written to: TIDEMARK_WORK_DIR=/directory', `ls -ld ${workDirectory}`] })
+  }
+}
+
 /**
  * Removes the stages of runs that are gone (killed, or the machine was restarted): what they hold are copies of whole databases.
- * Stages of living runs and of other accounts are left alone. Never fails a run: what cannot be removed is said.
+ * Stages of living runs and of other accounts are left alone. What cannot be removed fails no run, and is said. Rejects with `config-invalid` where the work directory itself cannot be used.
  */
 export async function sweepStages(workDirectory: string, context: Context): Promise<readonly string[]> {
   const swept: string[] = []
-  for (const name of await readdir(workDirectory).catch(noneIfAbsent)) {
+  for (const name of await readdir(workDirectory).catch(noneIfAbsent).catch(cannotUse(workDirectory))) {
     if (!stageName.test(name)) continue
     const path = join(workDirectory, name)
     try {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure, openTidemark, type Event, type ListedBackup, type Tidemark } from '../../src/api/index.ts'
 import * as everything from '../../src/api/index.ts'
 import { sharedCluster, type ScratchDatabase } from '../support/cluster.ts'
-import { urlOf } from '../support/run-cli.ts'
+import { urlOf } from '../support/tidemark-cli.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const rows = 500

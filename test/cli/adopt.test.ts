@@ -6,7 +6,7 @@ import type { AdoptOutcome } from '../../src/api/adopt-files.ts'
 import { runProgram } from '../../src/postgres/run-program.ts'
 import type { Backup } from '../../src/repository/backup.ts'
 import { sharedCluster, type ScratchDatabase } from '../support/cluster.ts'
-import { cliRoom, type CliRoom } from '../support/run-cli.ts'
+import { tidemarkRoom, type TidemarkRoom } from '../support/tidemark-cli.ts'
 
 const pgBin = '/usr/lib/postgresql/15/bin'
 let scratch: ScratchDatabase
@@ -33,7 +33,7 @@ afterAll(() => scratch[Symbol.asyncDispose]())
 
 async function dump(program: string, args: readonly string[]): Promise<Buffer> {
   const { host, port, user, password } = scratch.target
-  await using room = await cliRoom()
+  await using room = await tidemarkRoom()
   const file = join(room.directory, 'dump')
   const environment = { PGHOST: host ?? '', PGPORT: String(port), PGUSER: user, PGPASSWORD: password?.reveal() ?? '', PGDATABASE: scratch.name }
   const end = await runProgram(join(pgBin, program), [...args, `--file=${file}`], { environment })
@@ -47,8 +47,8 @@ function otherRow(id: string): Buffer {
 }
 
 /** A directory as the seeds' scripts leave it, in a room whose repository is elsewhere unless it is `backups`. */
-async function oldDumps(files: Readonly<Record<string, Uint8Array | string>>, folder = 'backups'): Promise<CliRoom & { folder: string }> {
-  const room = await cliRoom()
+async function oldDumps(files: Readonly<Record<string, Uint8Array | string>>, folder = 'backups'): Promise<TidemarkRoom & { folder: string }> {
+  const room = await tidemarkRoom()
   const path = join(room.directory, folder)
   await mkdir(path, { recursive: true })
   for (const [name, content] of Object.entries(files)) {

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Diagnosis } from '../../src/api/doctor/diagnose.ts'
 import type { Finding } from '../../src/api/doctor/finding.ts'
 import { type ScratchDatabase, sharedCluster, type TestCluster } from '../support/cluster.ts'
-import { cliRoom, urlOf } from '../support/run-cli.ts'
+import { tidemarkRoom, urlOf } from '../support/tidemark-cli.ts'
 
 let cluster: TestCluster
 let scratch: ScratchDatabase
@@ -33,7 +33,7 @@ const find = (diagnosis: Diagnosis, check: string, severity?: string): readonly 
 
 describe('doctor', () => {
   it('names each table, large object and policy that would stop pg_dump, with the exact statement, and exits 1', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const end = await room.run(['doctor', '--json'], { DATABASE_URL: readerUrl() })
     expect(end.exitCode).toBe(1)
     const diagnosis = end.json<Diagnosis>()
@@ -53,7 +53,7 @@ describe('doctor', () => {
     expect(text.stdout).toMatch(/^ {6}fix: GRANT SELECT ON TABLE public\."Closed"/m)
     for (const part of [end.stdout, end.stderr, text.stdout, text.stderr]) expect(part).not.toMatch(/word-7Hq|pa%25ss/)
     // Looking creates nothing.
-    expect(await readdir(room.directory)).toEqual([])
+    expect(await readdir(room.directory)).toEqual(['work'])
   })
 
   it('mends with --apply what it found, as a role that is stored nowhere, and only after a yes', async () => {
@@ -62,7 +62,7 @@ describe('doctor', () => {
     await using session = await other.session()
     await session.query(`CREATE TABLE closed (id int); CREATE ROLE ${reader} LOGIN PASSWORD 'x'`)
     try {
-      await using room = await cliRoom()
+      await using room = await tidemarkRoom()
       const url = urlOf({ ...other.target, user: reader, password: { reveal: () => 'x' } })
       const env = { DATABASE_URL: url, ADMIN_URL: urlOf(other.target) }
       expect((await room.run(['doctor', '--apply', '--yes'], env)).exitCode).toBe(2)
@@ -78,14 +78,14 @@ describe('doctor', () => {
       ).toContain(`GRANT SELECT ON TABLE public.closed TO ${reader};`)
       expect(end.exitCode).toBe(0)
       expect((await room.run(['doctor'], env)).exitCode).toBe(0)
-      expect(await readdir(room.directory)).toEqual([])
+      expect(await readdir(room.directory)).toEqual(['work'])
     } finally {
       await session.query(`DROP OWNED BY ${reader}; DROP ROLE ${reader}`)
     }
   })
 
   it('prints a role script that really makes a role which can back up', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const name = `script_${process.pid}`
     const end = await room.run(['doctor', '--sql', '--role', name], { DATABASE_URL: urlOf(scratch.target) })
     expect(end.exitCode).toBe(0)
@@ -102,7 +102,7 @@ describe('doctor', () => {
   })
 
   it('never proposes to make the application’s own role read-only, and changes the role of a backup that exists', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const script = async (url: string) => (await room.run(['doctor', '--sql'], { DATABASE_URL: url })).stdout
     expect(await script(urlOf(scratch.target))).toMatch(/^CREATE ROLE tidemark LOGIN/m)
     expect(await script(readerUrl())).toMatch(new RegExp(`^ALTER ROLE ${role} LOGIN`, 'm'))
@@ -113,7 +113,7 @@ describe('doctor', () => {
   })
 
   it('refuses a repository inside a data directory or a tablespace', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const data = join(room.directory, 'pgdata')
     await mkdir(join(data, 'global'), { recursive: true })
     await writeFile(join(data, 'PG_VERSION'), '15\n')
@@ -135,7 +135,7 @@ describe('doctor', () => {
   })
 
   it('names a server that cannot be reached, a database that is not there, open permissions and ignored variables', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const down = await room.run(['doctor', '--json'], { DATABASE_URL: 'postgres://app:canary-9Z@127.0.0.1:1/shop' })
     expect(down.exitCode).toBe(1)
     expect(find(down.json(), 'connection', 'fail')).toHaveLength(1)
@@ -165,7 +165,7 @@ describe('doctor', () => {
 
 describe('repo test', () => {
   it('tries every promise of a storage, says how fast it is, and leaves nothing behind', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const end = await room.run(['repo', 'test', '--json'], { BACKUP_DIR: './backups' })
     expect(end.stderr).not.toContain('✗')
     expect(end.exitCode).toBe(0)
@@ -174,11 +174,11 @@ describe('repo test', () => {
     expect(test?.conditionalCreate).toBe('atomic')
     expect(test?.cases.length).toBeGreaterThan(25)
     expect(test?.writeBytesPerSecond).toBeGreaterThan(0)
-    expect(await readdir(room.directory)).toEqual([])
+    expect(await readdir(room.directory)).toEqual(['work'])
   })
 
   it('ends with 1 where nothing can be stored', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     await writeFile(join(room.directory, 'backups'), 'a file, not a directory')
     const end = await room.run(['repo', 'test'], { BACKUP_DIR: './backups' })
     expect(end.exitCode).toBe(1)

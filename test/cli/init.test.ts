@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Finding } from '../../src/api/doctor/finding.ts'
 import { type ScratchDatabase, sharedCluster } from '../support/cluster.ts'
-import { type CliRoom, cliRoom, urlOf } from '../support/run-cli.ts'
+import { type TidemarkRoom, tidemarkRoom, urlOf } from '../support/tidemark-cli.ts'
 
 interface InitDocument {
   readonly configFile: string
@@ -34,7 +34,7 @@ afterAll(async () => {
 const url = () => urlOf({ ...scratch.target, user: role, password: { reveal: () => password } })
 
 /** Every file of the room whose text holds a piece of the password, in any of its forms. */
-async function filesWithPassword(room: CliRoom): Promise<readonly string[]> {
+async function filesWithPassword(room: TidemarkRoom): Promise<readonly string[]> {
   const found: string[] = []
   for (const entry of await readdir(room.directory, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name)
@@ -45,7 +45,7 @@ async function filesWithPassword(room: CliRoom): Promise<readonly string[]> {
 
 describe('init', () => {
   it('sets up from DATABASE_URL alone to a verified backup, and writes no password', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const env = { DATABASE_URL: url() }
     const end = await room.run(['init', '--yes', '--json'], env)
     expect(end.stderr).not.toContain('✗')
@@ -63,7 +63,7 @@ describe('init', () => {
   })
 
   it('keeps a password that was typed in a file of its own, which only this account can read', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const end = await room.run(['init', '--url', url(), '--name', 'shop', '--repo-path', 'store', '--profile', 'production', '--non-interactive'])
     expect(end.stderr).toBe('')
     expect(end.exitCode).toBe(0)
@@ -78,7 +78,7 @@ describe('init', () => {
   })
 
   it('takes the variables of the seeds, each part from its own', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const { host, port } = scratch.target
     await writeFile(
       join(room.directory, '.env'),
@@ -92,7 +92,7 @@ describe('init', () => {
   })
 
   it('overwrites nothing without --force', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const env = { DATABASE_URL: url() }
     await writeFile(join(room.directory, 'tidemark.yaml'), '# mine\n')
     const refused = await room.run(['init', '--non-interactive'], env)
@@ -104,7 +104,7 @@ describe('init', () => {
   })
 
   it('writes nothing in a dry run, nor where the server or the storage cannot be used', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const dry = await room.run(['init', '--dry-run', '--json', '--url', url()])
     expect(dry.exitCode).toBe(0)
     expect(dry.json<InitDocument>().yaml).toContain('repositories:')
@@ -117,14 +117,14 @@ describe('init', () => {
     await mkdir(join(room.directory, 'pgdata/global'), { recursive: true })
     await writeFile(join(room.directory, 'pgdata/PG_VERSION'), '15')
     expect((await room.run(['init', '--yes', '--url', url(), '--repo-path', 'pgdata/backups'])).exitCode).not.toBe(0)
-    expect((await readdir(room.directory)).toSorted()).toEqual(['file', 'pgdata'])
+    expect((await readdir(room.directory)).toSorted()).toEqual(['file', 'pgdata', 'work'])
   })
 
   it('sets up for a role that cannot read everything, says what to grant, and takes no backup that would fail', async () => {
     await using session = await scratch.session()
     await session.query(`REVOKE pg_read_all_data FROM ${role}`)
     try {
-      await using room = await cliRoom()
+      await using room = await tidemarkRoom()
       const end = await room.run(['init', '--yes'], { DATABASE_URL: url() })
       expect(end.exitCode).toBe(3)
       expect(end.stdout).toContain(`GRANT SELECT ON TABLE public.users TO ${role};`)
@@ -135,7 +135,7 @@ describe('init', () => {
   })
 
   it('says what it needs when nothing names a database', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const end = await room.run(['init', '--yes'])
     expect(end.exitCode).toBe(2)
     expect(end.stderr).toContain('--url')

@@ -7,7 +7,7 @@ import type { StorageTest } from '../../src/api/test-repositories.ts'
 import type { FakeS3 } from '../support/fake-s3.ts'
 import { startFakeS3 } from '../support/fake-s3.ts'
 import { sharedCluster } from '../support/cluster.ts'
-import { cliRoom, urlOf } from '../support/run-cli.ts'
+import { tidemarkRoom, urlOf } from '../support/tidemark-cli.ts'
 
 const credentials = (s3: FakeS3) => ({ AWS_ACCESS_KEY_ID: s3.accessKeyId, AWS_SECRET_ACCESS_KEY: s3.secretAccessKey, AWS_ENDPOINT_URL_S3: s3.endpoint })
 const place = (s3: FakeS3) => ({ ...credentials(s3), S3_BUCKET_NAME: s3.bucket, S3_REGION: 'us-east-1', BACKUP_S3_PREFIX: 'db' })
@@ -15,7 +15,7 @@ const place = (s3: FakeS3) => ({ ...credentials(s3), S3_BUCKET_NAME: s3.bucket, 
 describe('a bucket', () => {
   it('is tried by repo test, and nothing stays in it', async () => {
     await using s3 = await startFakeS3()
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const end = await room.run(['repo', 'test', '--json'], place(s3))
     const [test] = end.json<{ storages: StorageTest[] }>().storages
     expect(test?.cases.filter((each) => !each.ok)).toEqual([])
@@ -26,7 +26,7 @@ describe('a bucket', () => {
 
   it('in which two writers can win is found by repo test and by doctor, and refused by init', async () => {
     await using s3 = await startFakeS3({ conditionalPut: 'ignored', conditionalComplete: 'ignored' })
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const test = await room.run(['repo', 'test', '--json'], place(s3))
     expect(test.exitCode).toBe(1)
     expect(test.json<{ storages: StorageTest[] }>().storages[0]?.conditionalCreate).toBe('unsupported')
@@ -36,12 +36,12 @@ describe('a bucket', () => {
     expect(doctor.json<Diagnosis>().findings.find((finding) => finding.check === 'conditional-create')?.severity).toBe('fail')
     const init = await room.run(['init', '--yes'], { ...place(s3), DATABASE_URL: urlOf(target) })
     expect(init.exitCode).not.toBe(0)
-    expect(await readdir(room.directory)).toEqual([])
+    expect(await readdir(room.directory)).toEqual(['work'])
   })
 
   it('that refuses our credentials is a failure with its cause, not a long list of broken promises', async () => {
     await using s3 = await startFakeS3()
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const end = await room.run(['repo', 'test', '--json'], { ...place(s3), AWS_ACCESS_KEY_ID: 'somebody-else' })
     const [test] = end.json<{ storages: StorageTest[] }>().storages
     expect(end.exitCode).toBe(1)
@@ -50,7 +50,7 @@ describe('a bucket', () => {
 
   it('is set up by init without its keys getting into the file, and takes in old dumps as copies', async () => {
     await using s3 = await startFakeS3()
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const { target } = await sharedCluster(15)
     const env = { ...credentials(s3), DATABASE_URL: urlOf(target) }
     const init = await room.run(

@@ -8,7 +8,7 @@ import { discoverClientTools } from '../../src/postgres/client-tools.ts'
 import { testRoom } from '../support/config-room.ts'
 import { type ScratchDatabase, ownCluster, type TestCluster } from '../support/cluster.ts'
 import { startFakeS3, type FakeS3 } from '../support/fake-s3.ts'
-import { urlOf } from '../support/run-cli.ts'
+import { urlOf } from '../support/tidemark-cli.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const guide = readFileSync(join(root, 'docs/guide.md'), 'utf8')

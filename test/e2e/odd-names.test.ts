@@ -7,7 +7,7 @@ import { quoteIdentifier, quoteLiteral } from '../../src/postgres/identifiers.ts
 import type { Backup } from '../../src/repository/backup.ts'
 import { ownCluster, sharedCluster, type TestCluster } from '../support/cluster.ts'
 import { openShop } from '../support/shop.ts'
-import { urlOf } from '../support/run-cli.ts'
+import { urlOf } from '../support/tidemark-cli.ts'
 import { tidemarkRoom, type TidemarkRoom } from '../support/tidemark-cli.ts'
 
 const names = [

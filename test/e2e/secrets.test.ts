@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Secret } from '../../src/kernel/secret.ts'
 import { quoteLiteral } from '../../src/postgres/identifiers.ts'
 import { sharedCluster } from '../support/cluster.ts'
-import { urlOf } from '../support/run-cli.ts'
+import { urlOf } from '../support/tidemark-cli.ts'
 import { openShop, type Shop } from '../support/shop.ts'
 import type { RunningTidemark } from '../support/tidemark-cli.ts'
 
@@ -90,7 +90,7 @@ function expectClean(seen: readonly Seen[], programs: readonly string[]): void {
   for (const { program, commandLine, environment, passFile } of seen) {
     expect({ program, commandLine: hits(commandLine), environment: hits(environment) }).toEqual({ program, commandLine: [], environment: [] })
     expect(environment).not.toMatch(/(^|\0)(PGPASSWORD|DATABASE_URL|DB_PASS)=/)
-    if (!programs.includes(program)) continue
+    if (!programs.includes(program) || commandLine.includes('\0--version')) continue
     // Nameless, for our account alone, and really the way by which the password comes: the search above can find it.
     expect(passFile).toMatchObject({ mode: 0o600, links: 0 })
     expect(hits(passFile?.content ?? '')).not.toEqual([])
@@ -156,7 +156,7 @@ test('no password in what is printed: verbose, JSON, events, plans, settings, er
   expect(sql.exitCode).toBe(1)
   printed.push(sql.stdout, sql.stderr)
   expect(printed.length).toBeGreaterThan(30)
-  for (const text of printed) expect({ hits: hits(text), text: hits(text).length > 0 ? text.slice(0, 2000) : '' }).toEqual({ hits: [], text: '' })
+  for (const text of printed) expect({ hits: hits(text), text: hits(text).length > 0 ? text : '' }).toEqual({ hits: [], text: '' })
 })
 
 test('no password in any file of the repository, nor left anywhere else', async () => {

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { sharedCluster } from '../support/cluster.ts'
-import { cliRoom, urlOf } from '../support/run-cli.ts'
+import { tidemarkRoom, urlOf } from '../support/tidemark-cli.ts'
 import { describeWith } from '../support/services.ts'
 
 const run = promisify(execFile)
@@ -27,7 +27,7 @@ describeWith('ceph', 'dumps in a real S3', (ceph) => {
     await using session = await cluster.session(database)
     await session.query(`CREATE TABLE things (id int PRIMARY KEY, words text)`)
     await session.query(`INSERT INTO things SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 20000) n`)
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const env = { ...s3, DATABASE_URL: urlOf({ ...cluster.target, database }), BACKUP_DIR: './backups' }
 
     const taken = await room.run(['backup', '--json'], env)
@@ -47,7 +47,7 @@ describeWith('ceph', 'dumps in a real S3', (ceph) => {
     const database = scratch.name
     await using session = await cluster.session(database)
     await session.query(`CREATE TABLE t AS SELECT n FROM generate_series(1, 100) n`)
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const env = { ...s3, BACKUP_S3_PREFIX: `${prefix}-tiered`, DATABASE_URL: urlOf({ ...cluster.target, database }) }
     const first = (await room.run(['backup', '--json'], env)).json<BackupDocument>()
     const second = (await room.run(['backup', '--json'], env)).json<BackupDocument>()
@@ -61,7 +61,7 @@ describeWith('ceph', 'dumps in a real S3', (ceph) => {
   })
 
   it('fail with the cause and no backup when the secret key is wrong', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const cluster = await sharedCluster(15)
     const result = await room.run(['backup', '--json'], { ...s3, AWS_SECRET_ACCESS_KEY: 'canary-wrong-secret', DATABASE_URL: urlOf(cluster.target) })
     expect(result.exitCode).toBe(1)
@@ -84,7 +84,7 @@ describeWith('docker', 'a database in a container, by its name alone', (engine) 
   afterAll(() => docker('rm', '-f', name))
 
   it('is backed up as the seed scripts did, restored for a test, and proven', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const taken = await room.run(['backup', '--json'], env)
     expect(taken.exitCode, taken.stderr).toBe(0)
     const backup = taken.json<BackupDocument & { fileName: string; container: string; format: string; compression: string }>()
@@ -100,7 +100,7 @@ describeWith('docker', 'a database in a container, by its name alone', (engine) 
   })
 
   it('names the container and the way to start it when it does not run', async () => {
-    await using room = await cliRoom()
+    await using room = await tidemarkRoom()
     const result = await room.run(['backup', '--json'], { ...env, POSTGRES_CONTAINER: 'tidemark-no-such-container' })
     expect(result.exitCode).toBe(1)
     expect(result.json<{ error: { code: string; hints: string[] } }>().error).toMatchObject({ code: 'container-not-running' })
@@ -116,7 +116,7 @@ for (const major of [17, 18] as const) {
       await using session = await cluster.session(database)
       await session.query(`CREATE TABLE accounts (id int PRIMARY KEY, balance numeric)`)
       await session.query(`INSERT INTO accounts SELECT n, n * 1.5 FROM generate_series(1, 1000) n`)
-      await using room = await cliRoom()
+      await using room = await tidemarkRoom()
       const env = { DATABASE_URL: urlOf({ ...cluster.target, database }), TIDEMARK_PG_BIN: clients.binDir }
       const taken = await room.run(['backup', '--json'], env)
       expect(taken.exitCode, taken.stderr).toBe(0)

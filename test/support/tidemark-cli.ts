@@ -3,7 +3,6 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { ConnectionTarget } from '../../src/postgres/target.ts'
-import { urlOf } from './run-cli.ts'
 
 const compileCache = join(tmpdir(), `tidemark-test-compile-cache-${userInfo().uid}`)
 const main = resolve(import.meta.dirname, '../../src/cli/main.ts')
@@ -43,7 +42,7 @@ export interface RoomOptions {
 }
 
 export async function tidemarkRoom(options: RoomOptions = {}): Promise<TidemarkRoom> {
-  const directory = await mkdtemp(join(tmpdir(), 'tidemark-e2e-'))
+  const directory = await mkdtemp(join(tmpdir(), 'tidemark-room-'))
   const work = join(directory, 'work')
   await mkdir(work)
   if (options.config !== undefined) await writeFile(join(directory, 'tidemark.yaml'), options.config)
@@ -95,4 +94,10 @@ async function endOf(child: ChildProcess): Promise<TidemarkEnd> {
       }
     },
   }
+}
+
+/** The target as a URL with its password, as somebody would have it in DATABASE_URL. */
+export function urlOf(target: { host: string | null; port: number; user: string; database: string; password: { reveal(): string } | null }): string {
+  const password = target.password === null ? '' : `:${encodeURIComponent(target.password.reveal())}`
+  return `postgresql://${encodeURIComponent(target.user)}${password}@${target.host ?? ''}:${target.port}/${encodeURIComponent(target.database)}`
 }

@@ -1,13 +1,16 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { join, relative, resolve } from 'node:path'
 import { loadSettings } from '../../config/load.ts'
 import type { ClusterSettings, RepositorySettings } from '../../config/settings.ts'
 import type { RepositoryAnswer } from '../../config/write.ts'
-import { Failure, systemCodeOf } from '../../kernel/failure.ts'
+import type { Context } from '../../kernel/context.ts'
+import { Failure, messageOf, systemCodeOf } from '../../kernel/failure.ts'
 import { Secret } from '../../kernel/secret.ts'
 import { formatConnectionUrl } from '../../postgres/connection-url.ts'
 import type { ConnectionTarget } from '../../postgres/target.ts'
+import { makeStage } from '../../repository/stage.ts'
 import type { Machine } from '../machine.ts'
+import { newRunId } from '../run-id.ts'
 
 export interface ConnectionWish {
   /** A URL, `env:NAME` or `file:PATH`; undefined: what the environment and `.env` say. */
@@ -30,44 +33,41 @@ export interface FoundConnection {
 }
 
 /** Finds the server that is meant, from the wish or the environment; null when nothing names one. The configuration that may exist is not looked at. */
-export async function findConnection(machine: Machine, wish: ConnectionWish): Promise<FoundConnection | null> {
+export async function findConnection(machine: Machine, wish: ConnectionWish, context: Context): Promise<FoundConnection | null> {
   const reference = wish.url === undefined ? null : await followReference(machine, wish.url)
   const text = reference?.text ?? wish.url
   // Loading elsewhere than in the working directory keeps an older tidemark.yaml out.
-  const elsewhere = await mkdtemp(join(machine.workDirectory, 'tidemark-init-'))
-  try {
-    const envFile = wish.envFile === undefined ? await usualEnvFile(machine.cwd) : resolve(machine.cwd, wish.envFile)
-    const { TIDEMARK_CONFIG: _config, ...env } = machine.env
-    const settings = await loadSettings({
-      flags: {
-        ...(text === undefined ? {} : { databaseUrl: text }),
-        ...(wish.container === undefined ? {} : { container: wish.container }),
-        ...(envFile === null ? {} : { envFile }),
-      },
-      env,
-      cwd: elsewhere,
-      home: machine.home,
-      systemConfigFile: join(elsewhere, 'none.yaml'),
-    })
-    const [cluster] = Object.values(settings.clusters)
-    if (cluster === undefined) return null
-    const named = Object.values(settings.repositories).filter(
-      ({ name, storage }) => settings.origins[`repositories.${name}.${storage.kind === 'posix' ? 'path' : 's3.bucket'}`] !== 'default',
-    )
-    const base = { cluster, repositories: named.map((repository) => answerOf(repository, elsewhere)) }
-    if (reference !== null) return { ...base, url: wish.url ?? null, secret: null, origin: null }
-    if (wish.url !== undefined) return { ...base, ...withoutPassword(cluster.target, wish.url), origin: null }
+  await using stage = await makeStage(machine.workDirectory, newRunId(context), context)
+  const elsewhere = stage.path
+  const envFile = wish.envFile === undefined ? await usualEnvFile(machine.cwd) : resolve(machine.cwd, wish.envFile)
+  const { TIDEMARK_CONFIG: _config, ...env } = machine.env
+  const settings = await loadSettings({
+    flags: {
+      ...(text === undefined ? {} : { databaseUrl: text }),
+      ...(wish.container === undefined ? {} : { container: wish.container }),
+      ...(envFile === null ? {} : { envFile }),
+    },
+    env,
+    cwd: elsewhere,
+    home: machine.home,
+    systemConfigFile: join(elsewhere, 'none.yaml'),
+  })
+  const [cluster] = Object.values(settings.clusters)
+  if (cluster === undefined) return null
+  const named = Object.values(settings.repositories).filter(
+    ({ name, storage }) => settings.origins[`repositories.${name}.${storage.kind === 'posix' ? 'path' : 's3.bucket'}`] !== 'default',
+  )
+  const base = { cluster, repositories: named.map((repository) => answerOf(repository, elsewhere)) }
+  if (reference !== null) return { ...base, url: wish.url ?? null, secret: null, origin: null }
+  if (wish.url !== undefined) return { ...base, ...withoutPassword(cluster.target, wish.url), origin: null }
 
-    const origin = (part: string) => settings.origins[`clusters.${cluster.name}.${part}`] ?? 'default'
-    const isWhole = ['host', 'port', 'user', 'database', 'password'].every((part) => ['default', origin('url')].includes(origin(part)))
-    if (origin('url').startsWith('DATABASE_URL') && isWhole) return { ...base, url: 'env:DATABASE_URL', secret: null, origin: origin('url') }
-    // Several variables together name the server. Its parts are written as one URL; the password stays where it is, and fills what the file leaves out.
-    const parts = formatConnectionUrl({ ...cluster.target, password: null, passFile: null, parameters: {} })
-    if (origin('password') !== 'default' && origin('password') !== origin('url')) return { ...base, url: parts, secret: null, origin: origin('password') }
-    return { ...base, ...withoutPassword(cluster.target, parts), origin: 'the environment' }
-  } finally {
-    await rm(elsewhere, { recursive: true, force: true })
-  }
+  const origin = (part: string) => settings.origins[`clusters.${cluster.name}.${part}`] ?? 'default'
+  const isWhole = ['host', 'port', 'user', 'database', 'password'].every((part) => ['default', origin('url')].includes(origin(part)))
+  if (origin('url').startsWith('DATABASE_URL') && isWhole) return { ...base, url: 'env:DATABASE_URL', secret: null, origin: origin('url') }
+  // Several variables together name the server. Its parts are written as one URL; the password stays where it is, and fills what the file leaves out.
+  const parts = formatConnectionUrl({ ...cluster.target, password: null, passFile: null, parameters: {} })
+  if (origin('password') !== 'default' && origin('password') !== origin('url')) return { ...base, url: parts, secret: null, origin: origin('password') }
+  return { ...base, ...withoutPassword(cluster.target, parts), origin: 'the environment' }
 }
 
 /** A URL without password may stand in the file; one with it goes into a file of its own. */
@@ -86,8 +86,17 @@ async function followReference(machine: Machine, url: string): Promise<{ text: s
     if (value !== undefined && value !== '') return { text: value }
     throw new Failure('usage-invalid', `--url env:${place}: the variable is not set`, { hints: [`export ${place}=postgres://user:password@host/database`] })
   }
-  if (kind === 'file') return { text: (await readFile(resolve(machine.cwd, place), 'utf8')).replace(/\r?\n$/, '') }
+  if (kind === 'file') return { text: (await readUrlFile(resolve(machine.cwd, place), place)).replace(/\r?\n$/, '') }
   return null
+}
+
+async function readUrlFile(path: string, place: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if (systemCodeOf(error) === undefined) throw error
+    throw new Failure('usage-invalid', `--url file:${place}: the file cannot be read: ${messageOf(error)}`, { cause: error, hints: ['it holds one line: postgres://user:password@host/database', `ls -l ${path}`] })
+  }
 }
 
 async function usualEnvFile(cwd: string): Promise<string | null> {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
+import { stat, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { formatCompression } from '../../config/compression.ts'
 import { loadSettings } from '../../config/load.ts'
@@ -6,9 +6,11 @@ import { renderConfigYaml, type Profile, type RepositoryAnswer } from '../../con
 import type { Context } from '../../kernel/context.ts'
 import { Failure, systemCodeOf } from '../../kernel/failure.ts'
 import type { Secret } from '../../kernel/secret.ts'
+import { makeStage } from '../../repository/stage.ts'
 import { diagnose } from '../doctor/diagnose.ts'
 import type { Finding } from '../doctor/finding.ts'
 import type { Machine } from '../machine.ts'
+import { newRunId } from '../run-id.ts'
 import { tryStorage } from '../test-repositories.ts'
 import type { Workspace } from '../workspace.ts'
 import type { FoundConnection } from './find-connection.ts'
@@ -90,30 +92,28 @@ function render(answers: InitAnswers, url: string, repositories: readonly Reposi
 
 /** The very text that will be written, with paths that mean the same from a directory of its own, is loaded and examined. */
 async function tryOut(machine: Machine, answers: InitAnswers, options: { dryRun: boolean }, context: Context): Promise<readonly Finding[]> {
-  const directory = await mkdtemp(join(machine.workDirectory, 'tidemark-init-'))
-  try {
-    const { url, secret } = answers.connection
-    const secretPath = join(directory, 'url')
-    if (secret !== null) await writeFile(secretPath, `${secret.reveal()}\n`, { mode: 0o600, flag: 'wx' })
-    const from = dirname(answers.output)
-    const repositories = answers.repositories.map((repository) =>
-      'path' in repository ? { ...repository, path: resolve(from, repository.path.replace(/^~(?=\/|$)/, machine.home)) } : repository,
-    )
-    const trial = join(directory, 'tidemark.yaml')
-    const reachable = url === null ? `file:${secretPath}` : url.startsWith('file:') ? `file:${resolve(from, url.slice(5))}` : url
-    await writeFile(trial, render(answers, reachable, repositories), { mode: 0o600, flag: 'wx' })
-    const workspace: Workspace = { settings: await load(machine, trial, answers.envFile), machine, context }
-    const found = await diagnose(workspace)
-    const finalPath = (text: string) => text.replaceAll(trial, answers.output)
-    // That a repository does not exist yet is why somebody runs `init`.
-    const findings = found.findings
-      .filter((finding) => !(finding.check === 'repository' && finding.severity === 'warn') && finding.check !== 'ignored-variable')
-      .map((finding) => ({ ...finding, what: finalPath(finding.what) }))
-    if (options.dryRun || findings.some((finding) => finding.severity === 'fail' && essential.has(finding.check))) return findings
-    return [...findings, ...(await tryStorages(workspace))]
-  } finally {
-    await rm(directory, { recursive: true, force: true })
-  }
+  // Holds the password for a moment; where that moment is cut short, the next run sweeps it.
+  await using stage = await makeStage(machine.workDirectory, newRunId(context), context)
+  const directory = stage.path
+  const { url, secret } = answers.connection
+  const secretPath = join(directory, 'url')
+  if (secret !== null) await writeFile(secretPath, `${secret.reveal()}\n`, { mode: 0o600, flag: 'wx' })
+  const from = dirname(answers.output)
+  const repositories = answers.repositories.map((repository) =>
+    'path' in repository ? { ...repository, path: resolve(from, repository.path.replace(/^~(?=\/|$)/, machine.home)) } : repository,
+  )
+  const trial = join(directory, 'tidemark.yaml')
+  const reachable = url === null ? `file:${secretPath}` : url.startsWith('file:') ? `file:${resolve(from, url.slice(5))}` : url
+  await writeFile(trial, render(answers, reachable, repositories), { mode: 0o600, flag: 'wx' })
+  const workspace: Workspace = { settings: await load(machine, trial, answers.envFile), machine, context }
+  const found = await diagnose(workspace)
+  const finalPath = (text: string) => text.replaceAll(trial, answers.output)
+  // That a repository does not exist yet is why somebody runs `init`.
+  const findings = found.findings
+    .filter((finding) => !(finding.check === 'repository' && finding.severity === 'warn') && finding.check !== 'ignored-variable')
+    .map((finding) => ({ ...finding, what: finalPath(finding.what) }))
+  if (options.dryRun || findings.some((finding) => finding.severity === 'fail' && essential.has(finding.check))) return findings
+  return [...findings, ...(await tryStorages(workspace))]
 }
 
 export function load(machine: Machine, config: string, envFile: string | undefined) {

@@ -1,5 +1,7 @@
 import { Command } from 'commander'
+import { Failure } from '../../kernel/failure.ts'
 import { printable, table } from '../render/format.ts'
+import { errorOf } from '../render/output.ts'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function configCommand(): Command {
@@ -21,10 +23,12 @@ export function configCommand(): Command {
       const { checkSettings } = await import('../../config/describe.ts')
       const { settings } = await runtime.workspace()
       const findings = checkSettings(settings)
-      runtime.output.document({ valid: !findings.some((finding) => finding.severity === 'error'), findings })
+      const wrong = findings.filter((finding) => finding.severity === 'error')
+      const error = wrong.length === 0 ? {} : errorOf(new Failure('config-invalid', wrong.map((finding) => finding.message).join('; ')))
+      runtime.output.document({ valid: wrong.length === 0, findings, ...error })
       for (const finding of findings) runtime.output.line(`${finding.severity === 'error' ? runtime.output.paint('red', '✗') : finding.severity === 'warning' ? runtime.output.paint('yellow', '!') : runtime.output.paint('dim', '·')} ${printable(finding.message)}`)
       if (findings.length === 0) runtime.output.line(`${runtime.output.paint('green', '✓')} the configuration can be used`)
-      if (findings.some((finding) => finding.severity === 'error')) runtime.exitCode = 2
+      if (wrong.length > 0) runtime.exitCode = 2
     })
   })
   return command.addCommand(show).addCommand(check)

@@ -7,6 +7,7 @@ export interface DrillFlags extends GlobalFlags {
   keep?: boolean
   jobs?: number
   backup?: string
+  dryRun?: boolean
 }
 
 export function drillCommand(): Command {
@@ -19,6 +20,7 @@ export function drillCommand(): Command {
     .addOption(new Option('--server <where>', 'same (the source server), embedded (a private one), a URL or env:NAME'))
     .option('--jobs <n>', 'parallel restore workers', parseCount)
     .option('--keep', 'leave the restored copy for inspection')
+    .option('--dry-run', 'show which backup would be restored where and what would be asked, and change nothing')
     .addHelpText('after', '\nExamples:\n  tidemark drill\n  tidemark drill nexo latest --server embedded\n  tidemark drill --json\n\nExit codes: 0 proven, 3 partial, 1 failed, 13 unreadable.')
   return addGlobalFlags(command).action(async (first: string | undefined, second: string | undefined, flags: DrillFlags) => {
     await runAction(flags, async (runtime) => {

@@ -1,4 +1,7 @@
 import { Command } from 'commander'
+import { Failure } from '../../kernel/failure.ts'
+import { printable } from '../render/format.ts'
+import { errorOf } from '../render/output.ts'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function repoCommand(): Command {
@@ -10,9 +13,16 @@ function initRepository(): Command {
   const command = new Command('init')
     .description('create the configured repositories where there are none yet (the first backup does it, too)')
     .addHelpText('after', '\nExamples:\n  tidemark repo init\n  tidemark repo init --repo offsite')
-  return addGlobalFlags(command).action(async (flags: GlobalFlags) => {
+  command.option('--dry-run', 'show what would be created, and where, and create nothing')
+  return addGlobalFlags(command).action(async (flags: GlobalFlags & { dryRun?: boolean }) => {
     await runAction(flags, async (runtime) => {
-      const { initRepositories } = await import('../../api/init-repositories.ts')
+      const { initRepositories, planRepositories } = await import('../../api/init-repositories.ts')
+      if (flags.dryRun === true) {
+        const plan = await planRepositories(await runtime.workspace())
+        runtime.output.document({ plan })
+        for (const line of plan.lines) runtime.output.line(printable(line))
+        return runtime.output.line('Nothing was changed.')
+      }
       const { renderRepositories } = await import('../render/repositories.ts')
       const repositories = await initRepositories(await runtime.workspace())
       runtime.output.document({ repositories })
@@ -39,8 +49,10 @@ function testRepository(): Command {
         onCase: (result) => renderCase(runtime.output, result),
         onEnd: (test) => renderStorageTest(runtime.output, test),
       })
-      runtime.output.document({ storages: tests })
-      if (tests.some((test) => !test.ok)) runtime.exitCode = 1
+      const broken = tests.filter((test) => !test.ok).map((test) => test.name)
+      const error = broken.length === 0 ? {} : errorOf(new Failure('storage-test-failed', `these storages break promises: ${broken.join(', ')}`, { hints: ['the cases say which'] }))
+      runtime.output.document({ storages: tests, ...error })
+      if (broken.length > 0) runtime.exitCode = 1
     })
   })
 }

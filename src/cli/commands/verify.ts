@@ -1,35 +1,45 @@
 import { Command } from 'commander'
+import { Failure } from '../../kernel/failure.ts'
 import { formatBytes, printable } from '../render/format.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { errorOf } from '../render/output.ts'
+import { addGlobalFlags, collect, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function verifyCommand(): Command {
   const command = new Command('verify')
     .description('read backups back: every byte, decoded, compared with what was recorded; a dump file on disk works too')
-    .argument('[backup...]', 'ids, names, "latest" or files (default: latest)')
+    .argument('[backup...]', 'ids, names, "latest", files, or clusters, whose latest is meant (default: latest)')
     .option('--all', 'every backup')
+    .option('--backup <id>', 'a backup, whatever it is called; may be repeated', collect)
     .option('--file <path>', 'a dump file, whatever it is called')
     .option('--cluster <name>', 'the cluster they belong to')
     .addHelpText('after', '\nExamples:\n  tidemark verify\n  tidemark verify --all\n  tidemark verify ./shop_20241201.sql.gz\n\nDamage ends with exit code 13 and names the object.')
-  return addGlobalFlags(command).action(async (backups: string[], flags: GlobalFlags & { all?: boolean; file?: string }) => {
+  return addGlobalFlags(command).action(async (backups: string[], flags: GlobalFlags & { all?: boolean; file?: string; backup?: string[] }) => {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const { verifyBackups } = await import('../../api/verify-backups.ts')
       const result = await verifyBackups(await runtime.workspace(), {
         wanted: backups,
+        backups: flags.backup ?? [],
         all: flags.all === true,
         ...(flags.file === undefined ? {} : { file: flags.file }),
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
       })
-      output.document({ backups: result.backups })
+      const damaged = result.backups.filter((checked) => !checked.valid).map((checked) => checked.id)
+      output.document({ backups: result.backups, ...(damaged.length === 0 ? {} : errorOf(damage(damaged, result.intact))) })
       for (const checked of result.backups) {
         if (checked.valid) output.line(`${output.paint('green', '✓')} ${printable(checked.id)}  ${checked.state.toUpperCase()}  ${formatBytes(checked.readBytes)} read, ${checked.tables.length} tables, ${checked.checksum}`)
         else output.line(`${output.paint('red', '✗')} ${printable(checked.id)}  DAMAGED`)
         for (const problem of checked.problems) output.line(`    ${printable(`${problem.object}: ${problem.message}`)}`)
       }
-      if (result.backups.some((checked) => !checked.valid)) {
+      if (damaged.length > 0) {
         runtime.exitCode = 13
         if (result.intact !== null) output.line(`The newest intact backup is ${result.intact}: tidemark restore ${result.intact} --test`)
       }
     })
   })
+}
+
+function damage(ids: readonly string[], intact: string | null): Failure {
+  const hints = intact === null ? ['no other backup is known to be intact: take one now: tidemark backup'] : [`the newest intact one is ${intact}: tidemark restore ${intact} --test`]
+  return new Failure('integrity', `damaged: ${ids.join(', ')}`, { hints })
 }

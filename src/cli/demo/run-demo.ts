@@ -78,8 +78,10 @@ export async function runDemo(runtime: Runtime, options: { keep: boolean }): Pro
   output.line('   npx tidemark drill       and its proof')
   output.line(options.keep ? `\nEverything is left in ${root} (server directory ${server.dataDirectory}).` : '\nEverything this demo made is removed again. (--keep leaves it.)')
   output.line(`${formatDuration((context.clock.monotonicMs() - begunMs) / 1000)} in all.`)
-  output.document({ backup, verified: verified.backups, restore: restored.result, proof: drill.proof, directory: options.keep ? root : null })
-  if (drill.proof.outcome !== 'proven' || found !== before) throw new Failure('drill-failed', 'the demo did not prove its backup', { hints: drill.proof.problems })
+  const result = { backup, verified: verified.backups, restore: restored.result, proof: drill.proof, directory: options.keep ? root : null }
+  // A failure prints what was reached beside its error, as the one document.
+  if (drill.proof.outcome !== 'proven' || found !== before) throw new Failure('drill-failed', 'the demo did not prove its backup', { hints: drill.proof.problems, details: { result } })
+  output.document(result)
 }
 
 /** The newest server that the client programs at hand can dump. */

@@ -72,5 +72,7 @@ export function errorOf(failure: Failure): { error: ReturnType<typeof failureJso
 
 /** The `error` member of a JSON document. */
 export function failureJson(failure: Failure): { code: string; message: string; hints: readonly string[]; exitCode: number } & Record<string, unknown> {
-  return { code: failure.code, message: failure.message, hints: failure.hints, exitCode: failure.exitCode, ...(Object.keys(failure.details).length > 0 ? { details: failure.details } : {}) }
+  // What was reached stands beside the error, not in it.
+  const { result: _result, ...details } = failure.details
+  return { code: failure.code, message: failure.message, hints: failure.hints, exitCode: failure.exitCode, ...(Object.keys(details).length > 0 ? { details } : {}) }
 }
