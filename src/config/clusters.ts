@@ -148,8 +148,10 @@ export async function buildCluster(
 
   const timeZone = choose(['timezone'], config.timezone === undefined ? undefined : parseTimeZone(config.timezone), defaults.timeZone.value)
   if (config.timezone === undefined) origins['timezone'] = defaults.timeZone.origin
-  const repositories = choose(['repositories'], config.repositories, [...defaults.repositories.value])
-  if (config.repositories === undefined) origins['repositories'] = defaults.repositories.origin
+  // What the command line names is meant, whatever the file lists for this cluster.
+  const isNamed = defaults.repositories.origin === '--repo'
+  const repositories = choose(['repositories'], isNamed ? undefined : config.repositories, [...defaults.repositories.value])
+  if (isNamed || config.repositories === undefined) origins['repositories'] = defaults.repositories.origin
 
   const cluster: ClusterSettings = {
     name: source.name,

@@ -400,6 +400,11 @@ describe('--repo', () => {
     expect(only(places).repositories).toEqual(['local-2', 's3', 'local-3'])
     expect(places.repositories['s3']?.storage).toMatchObject({ kind: 's3', bucket: 'bucket', prefix: 'some/prefix' })
     expect(Object.keys(places.repositories)).toEqual(['local', 'off', 'local-2', 's3', 'local-3'])
+    await using listed = await testRoom({
+      'tidemark.yaml': 'clusters: { a: { url: postgres://u@h/a, repositories: [local] } }\nrepositories: { local: { path: ./x }, off: { path: ./y } }\n',
+    })
+    expect(only(await listed.load({}, { repositories: ['off'] })).repositories).toEqual(['off'])
+    expect(only(await listed.load({})).repositories).toEqual(['local'])
     expect((await room.failure({}, { repositories: ['nope'] })).message).toContain('no repository is called "nope"')
     expect((await room.failure({}, { repositories: ['gs://bucket'] })).exitCode).toBe(2)
   })

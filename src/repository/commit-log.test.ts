@@ -3,7 +3,9 @@ import type { Context } from '../kernel/context.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { memoryStorage } from '../storage/memory.ts'
 import type { BackupFacts } from './backup.ts'
+import { readObject } from './bytes.ts'
 import { latestGood, livingBackups } from './cluster-log.ts'
+import { decodeEntry, encodeEntry } from './commit-entry.ts'
 import { append, listClusters, readClusterLog } from './commit-log.ts'
 import { takeLease, type Whereabouts } from './lease.ts'
 import { commitKey } from './layout.ts'
@@ -82,16 +84,19 @@ describe('the commit log', () => {
     await expect(readClusterLog(storage, 'nexo', context)).rejects.toMatchObject({ code: 'integrity' })
   })
 
-  test('an entry that was changed breaks the chain and is named', async () => {
+  test('an entry that was changed is named, and one that was forged with a right digest of its own breaks the chain', async () => {
     await using storage = memoryStorage({ clock: systemClock })
     const context = contextAt('2026-11-21T10:00:00Z')
     const lease = await takeLease(storage, begin('r1'), alive, context)
     await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts('1'), manifest, run: 'r1' })
     await lease.end('ok')
-    const parts: Uint8Array[] = []
-    for await (const part of storage.read(commitKey('nexo', 2))) parts.push(part)
-    await storage.put(commitKey('nexo', 2), Buffer.from(Buffer.concat(parts).toString().replace('"database":"nexo"', '"database":"evil"')))
-    await expect(readClusterLog(storage, 'nexo', context)).rejects.toThrow(/entry 3/)
+    const key = commitKey('nexo', 2)
+    const original = await readObject(storage, key, 1_000_000)
+    await storage.put(key, Buffer.from(Buffer.from(original).toString().replace('"database":"nexo"', '"database":"evil"')))
+    await expect(readClusterLog(storage, 'nexo', context)).rejects.toThrow(/0000000002.json was changed/)
+    const forged = decodeEntry(key, original)
+    await storage.put(key, encodeEntry({ ...forged, run: 'forged' }))
+    await expect(readClusterLog(storage, 'nexo', context)).rejects.toThrow(/broken at entry 3/)
   })
 
   test('an entry of a newer format is refused by name', async () => {

@@ -10,7 +10,7 @@ import { scannedDump } from '../repository/check-stored.ts'
 import { dumpFileOf, type Manifest, type StoredFile } from '../repository/manifest.ts'
 import { outerCompressionOf, plainBytes, readChecked } from '../repository/read-stored.ts'
 import type { Repository } from '../repository/repository.ts'
-import { withProgress } from '../stream/chunks.ts'
+import { giveBack, withProgress } from '../stream/chunks.ts'
 
 /** A dump on local disk, decompressed, that was read to its end and found whole. Removed when its scope ends, unless it is the original. */
 export interface StagedDump extends AsyncDisposable {
@@ -59,11 +59,14 @@ async function* stagedBytes(repository: Repository, manifest: Manifest, file: St
     const format = backup.format === 'plain' ? 'plain' : 'custom'
     return yield* scannedDump(repository.storage, file, { format, fileName: backup.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
   }
-  const plain = plainBytes(readChecked(repository.storage, file, context.signal), outerCompressionOf(backup.fileName), { signal: context.signal, maxBytes: manifest.plainBytes })
+  const compression = outerCompressionOf(backup.fileName)
+  const plain = plainBytes(readChecked(repository.storage, file, context.signal), compression, { signal: context.signal, maxBytes: manifest.plainBytes })
   let sizeBytes = 0
   for await (const chunk of withProgress(plain, { clock: context.clock, report: (doneBytes) => context.emit({ type: 'step-progress', step: 'fetch', doneBytes, expectedBytes: manifest.plainBytes }) })) {
     sizeBytes += chunk.byteLength
     yield chunk
+    // Written by now, and the decompressor made it; what a storage gave may still be the storage's.
+    if (compression !== 'none') giveBack(chunk)
   }
   if (sizeBytes !== manifest.plainBytes) throw new Failure('integrity', `${backup.fileName} decompresses to ${sizeBytes} bytes; pg_dump wrote ${manifest.plainBytes}`, { details: { object: file.key } })
   return { sizeBytes, tables: backup.tables, dumpVersion: manifest.dumpTool?.replace(/^pg_dump /, '') ?? null, suspicious: [] }

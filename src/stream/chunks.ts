@@ -107,6 +107,14 @@ export function fromReadable(readable: Readable, signal?: AbortSignal): AsyncIte
   }
 }
 
+/**
+ * Gives the memory of a chunk back at once: left to the garbage collector, chunks of this size make it run every few megabytes. Only for
+ * who made the chunk or was handed it for good, since nobody can look at it afterwards. A part of a larger buffer is left alone.
+ */
+export function giveBack({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
+}
+
 /** Everything in one buffer. More than `maxBytes` is an `integrity` failure naming `what`, thrown before it is held in memory. */
 export async function readAll(source: AsyncIterable<Uint8Array>, maxBytes: number, what = 'the stream'): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []

@@ -1,12 +1,17 @@
 import { chmod, mkdtemp, readdir, readFile, rm, symlink } from 'node:fs/promises'
 import { platform, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/kernel/clock.ts'
+import type { Context } from '../../src/kernel/context.ts'
 import type { Event } from '../../src/kernel/event.ts'
 import type { Backup } from '../../src/repository/backup.ts'
+import { posixStorage } from '../../src/storage/posix.ts'
+import type { Storage } from '../../src/storage/storage.ts'
 import { embeddedSource, sharedCluster, type TestCluster } from '../support/cluster.ts'
 import { clientProgramsOf, sessionsOf, untilNone } from '../support/left-behind.ts'
-import { copiesOf, lookAtProduction, type Production } from '../support/live-databases.ts'
+import { copiesOf, dropDatabases, lookAtProduction, type Production } from '../support/live-databases.ts'
+import { orphansIn, repositoryProblems, takePicture, type Picture } from '../support/repository-state.ts'
 import { openShop, type Shop } from '../support/shop.ts'
 import { isComplete } from '../support/sweep.ts'
 
@@ -20,17 +25,25 @@ let cluster: TestCluster
 let shop: Shop
 let production: Production
 let first: Backup
+let storage: Storage
+/** The repository with its first backup. */
+let before: Picture
+const context: Context = { clock: systemClock, emit: () => undefined, signal: new AbortController().signal }
 
 beforeAll(async () => {
   cluster = await sharedCluster(15)
-})
-beforeEach(async () => {
   shop = await openShop(cluster, { sql: content })
   await shop.sql(`COMMENT ON DATABASE ${shop.name} IS 'the shop'`)
   first = await shop.room.json<Backup>(['backup'])
+  storage = posixStorage({ root: shop.room.repository })
+  before = await takePicture(storage)
   production = await present()
 })
-afterEach(() => shop[Symbol.asyncDispose]())
+afterEach(async () => {
+  await using admin = await cluster.session()
+  await dropDatabases(admin, await copiesOf(cluster, shop.name))
+})
+afterAll(() => shop[Symbol.asyncDispose]())
 
 async function present(): Promise<Production> {
   const found = await lookAtProduction(cluster, shop.name)
@@ -63,19 +76,13 @@ async function expectWhole(): Promise<void> {
   expect(live.comment).toBe('the shop')
   if (platform() === 'linux') expect(await untilNone(() => clientProgramsOf(cluster.target.port)), 'client programs of the dead run').toEqual([])
   expect(await untilNone(() => sessionsOf(cluster, shop.name)), 'sessions of the dead run').toEqual([])
-  const { backups } = await shop.room.json<{ backups: Backup[] }>(['list'])
-  expect(backups.map(({ id }) => id)).toContain(first.id)
-  const checked = await shop.room.json<{ backups: { valid: boolean }[] }>(['verify', '--all'])
-  expect(checked.backups.map(({ valid }) => valid)).not.toContain(false)
+  const { problems } = await repositoryProblems(storage, { cluster: shop.name, before }, context)
+  expect(problems).toEqual([])
 }
 
 async function expectNothingLeft(): Promise<void> {
   expect((await readdir(shop.room.work)).filter((name) => name !== 'tidemark-drills')).toEqual([])
-  const files = await readdir(shop.room.repository)
-  const { backups } = await shop.room.json<{ backups: Backup[] }>(['list'])
-  const stems = backups.map(({ fileName }) => fileName.replace(/\.dump\.zst$|\.d$/, ''))
-  const strays = files.filter((name) => !name.startsWith('.tidemark') && !name.startsWith('latest_backup') && !stems.some((stem) => name.startsWith(`${stem}.`)))
-  expect(strays).toEqual([])
+  expect(await orphansIn(storage, shop.name, context)).toEqual([])
 }
 
 const some = <T>(all: readonly T[], few: readonly T[]) => (isComplete ? all : few)
@@ -92,7 +99,14 @@ describe('SIGKILL during a backup', () => {
   })
 
   it('in the directory format, with its files staged: the stage of the dead run is removed by the next', async () => {
-    await killedAt(begun('dump'), ['backup', '--format', 'directory'])
+    await using blocker = await cluster.session(shop.name)
+    await blocker.query('BEGIN')
+    await blocker.query('LOCK TABLE orders IN ACCESS EXCLUSIVE MODE')
+    const { child, end } = shop.room.start(['backup', '--format', 'directory'])
+    await untilNone(async () => ((await waiting()) ? [] : ['pg_dump does not wait yet']))
+    child.kill('SIGKILL')
+    await end
+    await blocker.query('ROLLBACK')
     expect((await readdir(shop.room.work)).filter((name) => name.startsWith('tidemark-'))).toHaveLength(1)
     await shop.room.json<Backup>(['backup', '--format', 'directory'])
     await expectWhole()
@@ -111,28 +125,33 @@ describe('SIGKILL during a backup', () => {
   })
 })
 
+async function waiting(): Promise<boolean> {
+  const rows = await shop.sql(`SELECT FROM pg_stat_activity WHERE application_name LIKE 'tidemark pg_dump%' AND wait_event_type = 'Lock'`, 'postgres')
+  return rows.length > 0
+}
+
 describe('SIGKILL during restore --replace', () => {
   const points = [begun('safety-backup'), begun('read-back'), begun('fetch'), begun('restore'), ended('restore'), begun('compare'), begun('swap'), ended('swap')]
   it.for(some(points, [begun('read-back'), begun('restore'), begun('compare'), begun('swap'), ended('swap')]))('at $name: production is the old or the new database, and a rerun and undo succeed', async (point) => {
-    const before = await present()
+    const old = await present()
     await killedAt(point, ['restore', first.id, '--replace', '--yes'])
     await expectWhole()
     const after = await present()
     const copies = await copiesOf(cluster, shop.name)
-    if (after.oid !== before.oid) expect(copies.map(({ oid }) => oid)).toContain(before.oid)
+    if (after.oid !== old.oid) expect(copies.map(({ oid }) => oid)).toContain(old.oid)
     // A copy that was never swapped in has an end of its life.
-    for (const { oid, mark } of copies) if (oid !== before.oid) expect(mark).toMatchObject({ kind: 'restore', expires: expect.stringMatching(/Z$/) })
+    for (const { oid, mark } of copies) if (oid !== old.oid) expect(mark).toMatchObject({ kind: 'restore', expires: expect.stringMatching(/Z$/) })
 
-    if (after.oid !== before.oid) {
+    if (after.oid !== old.oid) {
       // The catalogue tells that it happened, whatever was recorded.
       await shop.room.json(['undo', '--yes'])
-      expect((await present()).oid).toBe(before.oid)
+      expect((await present()).oid).toBe(old.oid)
     }
     const result = await shop.room.json<{ result: { keptAs: string } }>(['restore', first.id, '--replace', '--yes'])
-    expect((await present()).oid).not.toBe(before.oid)
-    expect((await copiesOf(cluster, shop.name)).find(({ oid }) => oid === before.oid)?.name).toBe(result.result.keptAs)
+    expect((await present()).oid).not.toBe(old.oid)
+    expect((await copiesOf(cluster, shop.name)).find(({ oid }) => oid === old.oid)?.name).toBe(result.result.keptAs)
     await shop.room.json(['undo', '--yes'])
-    expect((await present()).oid).toBe(before.oid)
+    expect((await present()).oid).toBe(old.oid)
     await expectWhole()
     await expectNothingLeft()
   })

@@ -87,7 +87,7 @@ describe('a file that is no whole dump is refused before anything is created', (
     ['half.dump.zst', () => zstdCompressSync(custom).subarray(0, 500), 13],
     ['letter.txt', () => Buffer.from('Dear reader,\nthis is no dump.\n'), 2],
     ['image.dump', () => Buffer.from('\u0089PNG\r\n\u001a\n', 'latin1'), 2],
-    ['data.tar', () => Buffer.concat([Buffer.alloc(257), Buffer.from('ustar\0' + '00'), Buffer.alloc(760)]), 2],
+    ['data.tar', () => Buffer.concat([Buffer.alloc(257), Buffer.from('ustar\u000000'), Buffer.alloc(760)]), 2],
   ])('%s', async (name, bytes, exitCode) => {
     await file(name, bytes())
     const before = await shop.databases()

@@ -19,7 +19,7 @@ const names = [
   `it's "quoted" \\ $(touch x) \`touch x\``,
   'line\nbreak\ttab\u001b[31mred',
   ' space ',
-  '🐘 ' + 'א\u202e',
+  '🐘 א\u202e',
   '../../up',
   'UPPER lower',
   'p'.repeat(63),
@@ -66,7 +66,7 @@ describe('databases with names that break other tools', () => {
   test('are printed without their control characters', async () => {
     const end = await room.run(['list', '--verbose'])
     expect(end.exitCode).toBe(0)
-    expect(`${end.stdout}${end.stderr}`).not.toMatch(/\u001b|\u202e|\t/)
+    for (const character of ['\u001b', '\u202e', '\t']) expect(`${end.stdout}${end.stderr}`).not.toContain(character)
     expect(end.stdout).toContain('\\x1b[31mred')
   })
 
