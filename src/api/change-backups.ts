@@ -123,7 +123,7 @@ async function openFor(workspace: Workspace, verb: string, options: ChangeOption
   const configured = cluster === undefined ? undefined : workspace.settings.clusters[cluster]
   await using stack = new AsyncDisposableStack()
   const { repositories } = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories)))
-  const clusters = await chooseClusters(workspace, repositories, cluster)
+  const clusters = await chooseClusters(workspace, repositories, cluster, text)
   const owned = stack.move()
   return { repositories, text, clusters, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }

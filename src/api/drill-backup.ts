@@ -87,7 +87,7 @@ export async function planDrill(workspace: Workspace, options: DrillOptions = {}
 async function chooseDrill(workspace: Workspace, options: DrillOptions, stack: AsyncDisposableStack) {
   const named = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
   const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, named, options.repositories), { tolerant: true }))
-  const clusters = await chooseClusters(workspace, open.repositories, options.cluster)
+  const clusters = await chooseClusters(workspace, open.repositories, options.cluster, options.backup ?? 'latest')
   const found = await locateBackup(open.repositories, clusters, options.backup ?? 'latest', workspace.context)
   const cluster = workspace.settings.clusters[found.state.cluster] ?? named ?? null
   return { found, cluster, where: await chooseServer(workspace, cluster, options.server) }
@@ -100,7 +100,10 @@ async function chooseServer(workspace: Workspace, cluster: ClusterSettings | nul
   if (typeof setting !== 'string') return setting
   if (setting !== 'same') return parseConnectionUrl(resolveReference(setting, workspace.machine.env))
   const target = cluster?.adminTarget ?? cluster?.target
-  if (target === undefined) return 'embedded'
+  if (target === undefined) {
+    if (wanted === 'same') throw new Failure('usage-invalid', 'the cluster of this backup is not configured here, so there is no server that would be the same', { hints: ['drill it on a private server: --server embedded'] })
+    return 'embedded'
+  }
   if (wanted === 'same' || (await mayCreateDatabases(workspace, target))) return target
   workspace.context.emit({ type: 'note', message: `role "${target.user}" may not create databases there, so the drill uses a private server` })
   return 'embedded'

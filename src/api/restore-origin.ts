@@ -10,7 +10,7 @@ import { stageBackup, type StagedDump } from '../restore/staged-dump.ts'
 import { locateBackup, type FoundBackup } from './list-backups.ts'
 import type { RestoreOptions } from './restore-options.ts'
 import { resolveSubject, type Subject } from './subjects.ts'
-import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
 
 /** What is restored: a backup of a repository, or a file on disk. */
 export interface Origin {
@@ -41,7 +41,7 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
   }
   const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true }))
   const text = subject.kind === 'backup' ? subject.text : 'latest'
-  const clusters = clusterName === undefined ? await candidates(workspace, open.repositories, text) : [clusterName]
+  const clusters = clusterName === undefined ? await chooseClusters(workspace, open.repositories, undefined, text) : [clusterName]
   const found = await locateBackup(open.repositories, clusters, text, workspace.context)
   requireOneMeaning(workspace, options, found, text)
   const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
@@ -54,12 +54,6 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
     file: null,
     database: manifest.backup.database,
   }
-}
-
-/** An id is looked for everywhere; `latest` means the newest of what is configured, never that of another host that shares the bucket. */
-async function candidates(workspace: Workspace, repositories: readonly Repository[], text: string): Promise<readonly string[]> {
-  const configured = Object.keys(workspace.settings.clusters)
-  return text === 'latest' && configured.length > 0 ? configured : knownClusters(workspace, repositories)
 }
 
 /** What replaces or changes a live database must not have been found by luck. */

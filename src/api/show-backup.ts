@@ -24,7 +24,7 @@ export async function showBackup(workspace: Workspace, options: ShowOptions): Pr
   const chosen = await chooseBackup(workspace, 'show', options, { clusters: true })
   const configured = chosen.cluster === undefined ? undefined : workspace.settings.clusters[chosen.cluster]
   await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
-  const clusters = await chooseClusters(workspace, open.repositories, chosen.cluster)
+  const clusters = await chooseClusters(workspace, open.repositories, chosen.cluster, chosen.text)
   const found = await locateBackup(open.repositories, clusters, chosen.text, workspace.context)
   const id = found.record.facts.id
   const holders = [found.repository]

@@ -4,7 +4,7 @@ import { executeUndo, planUndo, type UndoPlan } from '../restore/undo-restore.ts
 import { readRunRecord, undoableRuns, writeRunRecord, type RestoreRecord } from '../restore/run-record.ts'
 import type { Repository } from '../repository/repository.ts'
 import { openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
-import { knownClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface UndoOptions {
   readonly run?: string
@@ -21,7 +21,7 @@ export async function undoRestore(workspace: Workspace, options: UndoOptions = {
   const { context } = workspace
   const configured = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
   await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
-  const clusters = options.cluster === undefined ? await knownClusters(workspace, open.repositories) : [options.cluster]
+  const clusters = await chooseClusters(workspace, open.repositories, options.cluster, options.run === undefined ? 'latest' : undefined)
   const found = await findRuns(workspace, open.repositories, clusters, options.run)
   const [newest] = found
   const cluster = workspace.settings.clusters[newest.record.cluster] ?? Object.values(workspace.settings.clusters)[0] ?? null
@@ -45,6 +45,8 @@ async function choosePlan(server: AdminServer, found: readonly [FoundRun, ...Fou
   requireItsServer(server, found[0].record)
   for (const run of found) {
     if (!isItsServer(server, run.record)) continue
+    // Undoing twice must not step back two replacements: an older one has to be named.
+    if (run.record.phase === 'undone') throw new Failure('already-done', `the newest replacement (${run.record.run}) is undone already`, { hints: ['to undo an older one as well, name its run'] })
     planned.push({ ...run, plan: await planUndo(server.reached.session, run.record, stamp) })
     if (planned.at(-1)?.plan.kind !== 'nothing') break
   }

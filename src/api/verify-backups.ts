@@ -5,7 +5,7 @@ import { verifyFile } from '../verify/verify-file.ts'
 import { locateBackup, mergeStates } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
 import { oneCluster, resolveSubject } from './subjects.ts'
-import { chooseClusters, knownClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
 
 export interface VerifyOptions {
   /** Ids, names, `latest`, files or a configured cluster; empty = latest. */
@@ -39,7 +39,7 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
   const scopes = named.size === 0 ? [undefined] : [...named].map((name) => workspace.settings.clusters[name])
   const repositories = new Set(scopes.flatMap((configured) => repositoryNames(workspace, configured, options.repositories)))
   await using open = await openRepositories(workspace, [...repositories])
-  const clusters = named.size === 0 ? await knownClusters(workspace, open.repositories) : (await Promise.all([...named].map((name) => chooseClusters(workspace, open.repositories, name)))).flat()
+  const clusters = named.size === 0 ? await chooseClusters(workspace, open.repositories, undefined, ids.length === 0 && options.all !== true ? 'latest' : undefined) : (await Promise.all([...named].map((name) => chooseClusters(workspace, open.repositories, name)))).flat()
   const run = newRunId(workspace.context)
 
   for (const each of clusters) {

@@ -110,8 +110,13 @@ export async function knownClusters(workspace: Workspace, repositories: readonly
   return [...names]
 }
 
-/** The clusters a read is about: all that are known, or the named one. Rejects with `usage-invalid` for a name that is neither configured nor in one of the repositories. */
-export async function chooseClusters(workspace: Workspace, repositories: readonly Repository[], name: string | undefined): Promise<readonly string[]> {
+/**
+ * The clusters a read is about: the named one; for `latest`, those that are configured here (another host may share the bucket, and its newest
+ * backup must never pass for ours); else all that are known. Rejects with `usage-invalid` for a name that is neither configured nor in one of the repositories.
+ */
+export async function chooseClusters(workspace: Workspace, repositories: readonly Repository[], name: string | undefined, wanted?: string): Promise<readonly string[]> {
+  const configured = Object.keys(workspace.settings.clusters)
+  if (name === undefined && wanted === 'latest' && configured.length > 0) return configured
   if (name !== undefined && Object.hasOwn(workspace.settings.clusters, name)) return [name]
   const known = await knownClusters(workspace, repositories)
   if (name === undefined) return known

@@ -54,7 +54,9 @@ async function findTaken(request: NameRequest, states: readonly { repository: Re
     if (own === undefined) continue
     if (request.name !== null && !request.nameUnique && livingBackups(state).some((record) => record.facts.name === request.name)) return request.name
     if (state.burntKeys.has(own.dump) || isUsed(state, own)) return own.fileName
-    for (const key of [own.dump, own.info, own.globals]) if ((await repository.storage.stat(key, context)) !== undefined) return key
+    for (const key of [own.dump, own.info, own.globals, ...own.copies]) if ((await repository.storage.stat(key, context)) !== undefined) return key
+    // A folder of that name, too: a directory dump would go into it, and be removed with all that is in it.
+    for await (const object of repository.storage.list(`${own.dump}/`, context)) return object.key
   }
   return null
 }

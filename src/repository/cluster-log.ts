@@ -136,9 +136,18 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
   }
 }
 
-/** The backups that exist, newest first by the end of the dump. */
+/**
+ * The backups that exist, newest first. Those we took stand in the order of the log: a clock that was wrong for a day must not make an old backup the newest,
+ * or hide a new one. Files that were taken in come after them, by their own times.
+ */
 export function livingBackups(state: ClusterState): readonly BackupRecord[] {
-  return [...state.backups.values()].filter((record) => record.deleted === null).toSorted((a, b) => (a.facts.endedAt < b.facts.endedAt ? 1 : a.facts.endedAt > b.facts.endedAt ? -1 : b.epoch - a.epoch))
+  return [...state.backups.values()].filter((record) => record.deleted === null).toSorted(newestFirst)
+}
+
+function newestFirst(a: BackupRecord, b: BackupRecord): number {
+  if (a.facts.adopted !== b.facts.adopted) return a.facts.adopted ? 1 : -1
+  if (!a.facts.adopted) return b.epoch - a.epoch
+  return a.facts.endedAt < b.facts.endedAt ? 1 : a.facts.endedAt > b.facts.endedAt ? -1 : b.epoch - a.epoch
 }
 
 /** The newest complete backup that is not known to be damaged: what `latest` means. Safety backups of replaced databases are not meant. */

@@ -43,8 +43,8 @@ export const sourceSchema = z.object({
   settings: z.array(z.string()),
   extensions: z.array(z.object({ name: z.string(), version: z.string(), schema: z.string() })),
   /** Roles that own objects or were granted something, and tablespaces in use: what another server must have, too. */
-  roles: z.array(z.string()),
-  tablespaces: z.array(z.string()),
+  roles: z.array(z.string()).default([]),
+  tablespaces: z.array(z.string()).default([]),
   databaseBytes: z.number().int().nonnegative().nullable(),
   /** Database OID on the source: protects it from being dropped as if it were a copy. */
   databaseOid: z.number().int().nullable(),

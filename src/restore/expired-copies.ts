@@ -12,11 +12,12 @@ export async function sweepExpiredCopies(session: Session, context: Context): Pr
   const now = context.clock.now()
   for (const database of await listOwnedDatabases(session)) {
     const expires = database.mark?.expires ?? null
-    if (expires === null || Temporal.Instant.compare(Temporal.Instant.from(expires), now) > 0) continue
+    // A copy that was renamed was given to somebody, whatever its comment still says.
+    if (expires === null || database.mark?.name !== database.name || Temporal.Instant.compare(Temporal.Instant.from(expires), now) > 0) continue
     try {
       if (await isUsed(session, database.oid)) continue
       await dropOwnedDatabase(session, database.oid, 'its time is over')
-      context.emit({ type: 'note', message: `dropped "${database.name}", which a killed ${database.mark?.kind === 'drill' ? 'drill' : 'restore'} had left` })
+      context.emit({ type: 'warning', code: 'leftover-dropped', message: `dropped "${database.name}", which a killed ${database.mark?.kind === 'drill' ? 'drill' : 'restore'} had left` })
     } catch (error) {
       if (!isFailure(error)) throw error
       context.emit({ type: 'warning', code: 'clean-up-failed', message: `"${database.name}", left by a killed run, could not be dropped: ${messageOf(error)}` })

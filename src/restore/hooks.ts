@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Context } from '../kernel/context.ts'
-import { Failure, messageOf } from '../kernel/failure.ts'
+import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 
 /** A configured command as words; there is no shell. */
 export type HookCommand = readonly string[]
@@ -37,26 +37,38 @@ export async function runHook(name: string, command: HookCommand, environment: R
   }
 }
 
-/** Waits until the URL answers with a success status. Redirects are not followed: a login page is no health. */
+/** Waits until the URL answers with a success status. Redirects are not followed: a login page is no health. Only the origin is ever shown, for the rest may be a secret. */
 export async function waitForHealth(url: string, timeoutSeconds: number, context: Context): Promise<void> {
+  const { address, headers, origin } = healthRequest(url)
   const endsAt = context.clock.monotonicMs() + timeoutSeconds * 1000
   let last = 'no answer'
   while (context.clock.monotonicMs() < endsAt) {
     context.signal.throwIfAborted()
     try {
-      const response = await fetch(url, { redirect: 'manual', signal: AbortSignal.any([context.signal, AbortSignal.timeout(10_000)]) })
+      const response = await fetch(address, { redirect: 'manual', headers, signal: AbortSignal.any([context.signal, AbortSignal.timeout(10_000)]) })
       await response.body?.cancel()
       if (response.ok) return
       last = `status ${response.status}`
     } catch (error) {
       context.signal.throwIfAborted()
-      last = messageOf(error instanceof Error && error.cause !== undefined ? error.cause : error)
+      last = systemCodeOf(error instanceof Error && error.cause !== undefined ? error.cause : error) ?? 'no connection'
     }
     await context.clock.sleep(1000, context.signal)
   }
-  throw new Failure('hook-failed', `the health URL ${new URL(url).origin} did not answer with success within ${timeoutSeconds} s (${last})`, {
+  throw new Failure('hook-failed', `the health URL at ${origin} did not answer with success within ${timeoutSeconds} s (${last})`, {
     hints: ['the restored database stands as it is; look at the application'],
   })
+}
+
+/** Credentials of a URL travel as a header; fetch() refuses them in the URL. Rejects what is no http(s) URL before anything is done. */
+export function healthRequest(url: string): { address: string; headers: Record<string, string>; origin: string } {
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol)) throw new Failure('usage-invalid', 'the health URL is not an http or https URL')
+  const parsed = new URL(url)
+  const { username, password, origin } = parsed
+  parsed.username = ''
+  parsed.password = ''
+  const headers: Record<string, string> = username === '' && password === '' ? {} : { authorization: `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}` }
+  return { address: parsed.href, headers, origin }
 }
 
 /** Words of a command line with single and double quotes and backslashes, as people write them; nothing is expanded. */

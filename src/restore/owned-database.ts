@@ -13,6 +13,8 @@ const markSchema = z.object({
   kind: z.enum(['restore', 'test', 'drill', 'old', 'undone']),
   run: z.string(),
   backup: z.string().nullable(),
+  /** The name it was made under: one that was given another name since is somebody's now. */
+  name: z.string().nullable().default(null),
   at: z.string(),
   /** From this moment a sweeper may drop it; null = kept until a person says so. */
   expires: z.string().nullable(),

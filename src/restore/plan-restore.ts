@@ -172,6 +172,11 @@ function describeSteps(facts: PlanFacts, action: RestorePlan['action'], existing
   if (facts.validate !== 'none') steps.push(facts.validate === 'content' ? 'compare the content of every table with the fingerprint' : 'count the rows of every table')
   if (action === 'swap') steps.push(`swap: "${goal.name}" becomes "${facts.keptAs}" and the new one takes its name; sessions are ended, waiting clients see one failed attempt`)
   if (hooks.after) steps.push('run the "after" command, also after a failure')
-  if (hooks.healthUrl !== null) steps.push(`wait until ${hooks.healthUrl} answers`)
+  if (hooks.healthUrl !== null) steps.push(`wait until ${originOf(hooks.healthUrl)} answers`)
   return steps
+}
+
+/** A health URL may carry a token; only where it leads is shown. */
+function originOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).origin : 'the health URL'
 }

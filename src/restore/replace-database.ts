@@ -39,7 +39,7 @@ export async function replaceBySwap(admin: Reached, request: ReplaceRequest, con
     const begunMs = context.clock.monotonicMs()
     await request.save(swapping)
     await using terminator = await connections.fresh()
-    const mark = { kind: 'old' as const, run: request.record.run, backup: null, at: utc(context.clock.now()), expires: null }
+    const mark = { kind: 'old' as const, run: request.record.run, backup: null, name: keptAs, at: utc(context.clock.now()), expires: null }
     await swapDatabases(
       admin.session,
       terminator,

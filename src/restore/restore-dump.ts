@@ -74,7 +74,7 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
   let created: number | null = null
   try {
     if (request.place === 'create') {
-      const mark: Mark = { kind: request.mark, run: request.run, backup: request.backup, at: utc(context.clock.now()), expires: request.expires }
+      const mark: Mark = { kind: request.mark, run: request.run, backup: request.backup, name: request.database, at: utc(context.clock.now()), expires: request.expires }
       const made = await createOwnedDatabase(admin.session, { name: request.database, mark, source: request.source, owner: request.noOwner ? null : (request.source?.owner ?? null) })
       created = made.oid
       warnings.push(...made.warnings)

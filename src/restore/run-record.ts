@@ -58,7 +58,7 @@ export async function undoableRuns(storage: Storage, cluster: string, signal?: A
   for await (const object of storage.list(prefix, signal === undefined ? {} : { signal })) {
     const run = object.key.slice(prefix.length).replace(/\.json$/, '')
     const record = await readRunRecord(storage, cluster, run, signal)
-    if (record !== undefined && ['created', 'swapping', 'swapped', 'undoing', 'dropped'].includes(record.phase)) records.push(record)
+    if (record !== undefined && ['created', 'swapping', 'swapped', 'undoing', 'undone', 'dropped'].includes(record.phase)) records.push(record)
   }
   return records.toSorted((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
 }

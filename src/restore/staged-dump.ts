@@ -1,10 +1,10 @@
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, rm, statfs } from 'node:fs/promises'
+import { mkdir, open, rm, statfs, type FileHandle } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Context } from '../kernel/context.ts'
-import { Failure } from '../kernel/failure.ts'
+import { Failure, systemCodeOf } from '../kernel/failure.ts'
 import type { DumpContent } from '../dump/dump-reader.ts'
 import { scannedDump } from '../repository/check-stored.ts'
 import { dumpFileOf, type Manifest, type StoredFile } from '../repository/manifest.ts'
@@ -26,7 +26,8 @@ export type StagedContent = Pick<DumpContent, 'sizeBytes' | 'tables' | 'dumpVers
 
 /**
  * Brings a stored dump to local disk, checking every byte on the way: SHA-256, structure, content. Nothing has been done to any server
- * when this rejects. A dump that already lies on disk uncompressed is read in place and not copied.
+ * when this rejects. Even a dump that lies on local disk uncompressed is copied: what was checked and what is loaded must be the same bytes, whatever
+ * happens to the file meanwhile.
  */
 export async function stageBackup(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {
   const { backup } = manifest
@@ -41,21 +42,20 @@ async function stageFile(repository: Repository, manifest: Manifest, stage: stri
   const file = dumpFileOf(manifest)
   if (file === null) throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names no dump file`)
   const format = manifest.backup.format === 'plain' ? 'plain' : 'custom'
-  const local = repository.storage.localPath?.(file.key)
-  const inPlace = local !== undefined && outerCompressionOf(manifest.backup.fileName) === 'none' ? local : null
-  if (inPlace === null) await requireSpace(stage, manifest.plainBytes)
-  const path = inPlace ?? join(stage, format === 'plain' ? 'dump.sql' : 'dump.custom')
-  const content = await spool(stagedBytes(repository, manifest, file, context), inPlace === null ? path : null)
-  return { format, path, content, [Symbol.asyncDispose]: async () => (inPlace === null ? rm(path, { force: true }) : undefined) }
+  await requireSpace(stage, manifest.plainBytes)
+  const path = join(stage, format === 'plain' ? 'dump.sql' : 'dump.custom')
+  const content = await spool(stagedBytes(repository, manifest, file, context), path)
+  return { format, path, content, [Symbol.asyncDispose]: () => rm(path, { force: true }) }
 }
 
 /**
- * The bytes pg_dump wrote, with the check that they need. Bytes with the SHA-256 of the manifest are the very bytes whose structure and content were
- * scanned when they were dumped; only what somebody else wrote (adopted), or what was dumped without a fingerprint, is scanned again.
+ * The bytes pg_dump wrote, with the check that they need. An archive with the SHA-256 of the manifest is the one whose structure and content were
+ * scanned when it was dumped. Plain SQL is scanned again all the same, for psql acts upon what it finds there and whoever can write the repository can
+ * forge a digest; and so is what somebody else wrote (adopted), or what was dumped without a fingerprint.
  */
 async function* stagedBytes(repository: Repository, manifest: Manifest, file: StoredFile, context: Context): AsyncGenerator<Uint8Array, StagedContent> {
   const { backup } = manifest
-  if (backup.adopted || manifest.fingerprint === null) {
+  if (backup.adopted || manifest.fingerprint === null || backup.format === 'plain') {
     const format = backup.format === 'plain' ? 'plain' : 'custom'
     return yield* scannedDump(repository.storage, file, { format, fileName: backup.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
   }
@@ -90,14 +90,23 @@ async function stageDirectory(repository: Repository, manifest: Manifest, stage:
   return { format: 'directory', path: root, content: null, [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }) }
 }
 
-/** Reads to the end, writing to `path` unless that is null, and returns what the source found. */
-async function spool(source: AsyncGenerator<Uint8Array, StagedContent>, path: string | null): Promise<StagedContent> {
-  await using output = path === null ? null : await open(path, 'wx', 0o600)
+/** Writes to `path` to the end, and returns what the source found. */
+async function spool(source: AsyncGenerator<Uint8Array, StagedContent>, path: string): Promise<StagedContent> {
+  await using output = await open(path, 'wx', 0o600)
   for (;;) {
     const step = await source.next()
     if (step.done === true) return step.value
-    // Unlike write(), which may take only a part of it, on a disk that is getting full.
-    if (output !== null) await output.writeFile(step.value)
+    await writeToStage(output, step.value)
+  }
+}
+
+/** Unlike write(), writeFile() takes all of it on a disk that is getting full, or fails; and that is what it then says. */
+export async function writeToStage(output: FileHandle, bytes: Uint8Array): Promise<void> {
+  try {
+    await output.writeFile(bytes)
+  } catch (error) {
+    if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '')) throw error
+    throw new Failure('space-low', 'the work directory is full: the dump does not fit there unpacked', { cause: error, hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'] })
   }
 }
 

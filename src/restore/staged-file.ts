@@ -1,12 +1,12 @@
 import { createReadStream } from 'node:fs'
-import { open, realpath, rm, stat } from 'node:fs/promises'
+import { cp, open, realpath, rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { localDumpFiles } from '../dump/directory-scan.ts'
 import { readDirectoryDump } from '../dump/dump-reader.ts'
 import { readForeignDump } from '../dump/foreign-dump.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure, systemCodeOf } from '../kernel/failure.ts'
-import type { StagedDump } from './staged-dump.ts'
+import { writeToStage, type StagedDump } from './staged-dump.ts'
 
 /** Reads a dump file of whoever made it to its end and, where it is compressed, unpacks it into the stage. The original is never changed. */
 export async function stageForeignFile(path: string, stage: string, context: Context): Promise<StagedDump> {
@@ -14,7 +14,7 @@ export async function stageForeignFile(path: string, stage: string, context: Con
   const { size } = await stat(file)
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'fetch', subject: basename(file), expectedBytes: size })
-  const staged = (await stat(file)).isDirectory() ? await stageDirectory(file, context) : await stageFile(file, stage, context)
+  const staged = (await stat(file)).isDirectory() ? await stageDirectory(file, stage, context) : await stageFile(file, stage, context)
   context.emit({ type: 'step-ended', step: 'fetch', subject: file, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: staged.content?.sizeBytes ?? size, note: 'read to its end' })
   return staged
 }
@@ -28,24 +28,22 @@ async function realFile(path: string): Promise<string> {
   }
 }
 
-async function stageDirectory(directory: string, context: Context): Promise<StagedDump> {
-  const content = await readDirectoryDump(localDumpFiles(directory), { fingerprint: true, settings: null, signal: context.signal })
-  return { format: 'directory', path: directory, content, [Symbol.asyncDispose]: async () => undefined }
+async function stageDirectory(directory: string, stage: string, context: Context): Promise<StagedDump> {
+  const copy = join(stage, 'dump.d')
+  await cp(directory, copy, { recursive: true, dereference: true, errorOnExist: true, force: false })
+  const content = await readDirectoryDump(localDumpFiles(copy), { fingerprint: true, settings: null, signal: context.signal })
+  return { format: 'directory', path: copy, content, [Symbol.asyncDispose]: () => rm(copy, { recursive: true, force: true }) }
 }
 
 async function stageFile(file: string, stage: string, context: Context): Promise<StagedDump> {
   const spool = join(stage, 'dump.plain')
   await using output = await open(spool, 'wx', 0o600)
-  const { content, compression } = await readForeignDump(createReadStream(file, { highWaterMark: 256 * 1024, signal: context.signal }), {
+  const { content } = await readForeignDump(createReadStream(file, { highWaterMark: 256 * 1024, signal: context.signal }), {
     fileName: basename(file),
     signal: context.signal,
-    onPlain: async (chunk) => {
-      // Unlike write(), which may take only a part of it, on a disk that is getting full.
-      await output.writeFile(chunk)
-    },
+    onPlain: (chunk) => writeToStage(output, chunk),
   })
   const format = content.kind === 'plain' ? 'plain' : 'custom'
-  if (compression !== 'none') return { format, path: spool, content, [Symbol.asyncDispose]: () => rm(spool, { force: true }) }
-  await rm(spool, { force: true })
-  return { format, path: file, content, [Symbol.asyncDispose]: async () => undefined }
+  // The copy is what was read and checked; the file itself may be changed by others meanwhile.
+  return { format, path: spool, content, [Symbol.asyncDispose]: () => rm(spool, { force: true }) }
 }

@@ -31,6 +31,9 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
     if (state === 'neither' || old === undefined) {
       return { ...base, kind: 'nothing', lines: [], refusals: [`what run ${record.run} replaced (kept as "${record.oldName ?? '?'}") is gone, or "${record.database}" was replaced again since`] }
     }
+    if (old.mark?.kind !== 'old' || old.mark.run !== record.run) {
+      return { ...base, kind: 'nothing', lines: [], refusals: [`"${old.name}" does not carry the mark of what run ${record.run} replaced, so it is not put in the place of "${record.database}"`] }
+    }
     const setAside = derivedName(record.database, `_undone_${stamp}`)
     const live = await findDatabaseByOid(session, record.newOid)
     return {
@@ -47,6 +50,7 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
   }
   const created = record.newOid === null ? undefined : await findDatabaseByOid(session, record.newOid)
   if (created === undefined) return { ...base, kind: 'nothing', lines: [`what run ${record.run} created is gone already`] }
+  if (created.mark !== undefined && created.mark.run !== record.run) return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" was made by another run (${created.mark.run}), so this one's undo does not drop it`] }
   if (created.mark === undefined) return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" does not carry the mark of a restored copy any more, so it is not dropped`] }
   return { ...base, kind: 'drop-created', database: created.name, lines: [`drop "${created.name}", which run ${record.run} created`] }
 }
@@ -74,7 +78,7 @@ export async function executeUndo(
   const live = await findDatabaseByOid(session, record.newOid)
   if (old === undefined || live === undefined) throw new Failure('target-unsafe', 'a database of this swap disappeared meanwhile; nothing was renamed')
   await save({ ...record, phase: 'undoing' })
-  const mark = { kind: 'undone' as const, run: record.run, backup: record.backup, at: utc(context.clock.now()), expires: null }
+  const mark = { kind: 'undone' as const, run: record.run, backup: record.backup, name: plan.setAside, at: utc(context.clock.now()), expires: null }
   await swapDatabases(
     session,
     terminator,

@@ -107,12 +107,18 @@ export function fromReadable(readable: Readable, signal?: AbortSignal): AsyncIte
   }
 }
 
+/** Room behind a whole result that its maker may leave: with none, Node's zlib looks for more and takes as much memory again. */
+export const resultRoomBytes = 64
+/** Smaller ones are not worth it, and may share their buffer. */
+const leastGivenBack = 32 * 1024
+
 /**
  * Gives the memory of a chunk back at once: left to the garbage collector, chunks of this size make it run every few megabytes. Only for
  * who made the chunk or was handed it for good, since nobody can look at it afterwards. A part of a larger buffer is left alone.
  */
-export function giveBack({ buffer, byteLength }: Uint8Array): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
+export function giveBack({ buffer, byteOffset, byteLength }: Uint8Array): void {
+  const isWhole = byteOffset === 0 && buffer.byteLength - byteLength <= resultRoomBytes
+  if (isWhole && byteLength >= leastGivenBack && buffer instanceof ArrayBuffer) buffer.transfer(0)
 }
 
 /** Everything in one buffer. More than `maxBytes` is an `integrity` failure naming `what`, thrown before it is held in memory. */

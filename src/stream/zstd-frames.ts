@@ -2,7 +2,7 @@ import { promisify } from 'node:util'
 import { createZstdDecompress, zstdDecompress } from 'node:zlib'
 import { Failure } from '../kernel/failure.ts'
 import { ByteCursor } from './byte-cursor.ts'
-import { atMost, blocks, giveBack } from './chunks.ts'
+import { atMost, blocks, giveBack, resultRoomBytes } from './chunks.ts'
 import { damaged, isDecodingError, throughDecoder } from './decoder.ts'
 import { createFrameCompressor } from './frame-compressor.ts'
 import { mapInOrder, prefetchBytes } from './prefetch.ts'
@@ -201,8 +201,8 @@ async function frameLength(cursor: ByteCursor, header: FrameHeader, mostBytes: n
 
 async function decompressFrame({ bytes, contentBytes, offset }: SizedFrame): Promise<Uint8Array> {
   try {
-    // One chunk for the whole result (never less than zlib's minimum of 64).
-    const content = await decompress(bytes, { chunkSize: Math.max(contentBytes, 64), maxOutputLength: Math.max(contentBytes, 1) })
+    // One chunk for the whole result.
+    const content = await decompress(bytes, { chunkSize: contentBytes + resultRoomBytes, maxOutputLength: Math.max(contentBytes, 1) })
     giveBack(bytes)
     if (content.length === contentBytes) return content
   } catch (error) {

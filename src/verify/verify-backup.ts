@@ -3,6 +3,7 @@ import { Failure, isFailure } from '../kernel/failure.ts'
 import type { BackupState, Problem } from '../repository/backup.ts'
 import { checkStoredDump, objectOf } from '../repository/check-stored.ts'
 import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
+import type { NewEntry } from '../repository/commit-entry.ts'
 import { append } from '../repository/commit-log.ts'
 import { updateLatestAlias } from '../repository/latest-alias.ts'
 import { readManifest } from '../repository/manifest.ts'
@@ -26,19 +27,36 @@ export async function verifyBackup(repository: Repository, state: ClusterState, 
   const { facts } = record
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'read-back', subject: facts.id, expectedBytes: facts.storedBytes })
+  const { readBytes, problem } = await readWhole(repository, record, context)
+  const entry: NewEntry = problem === null ? { kind: 'verified', backup: facts.id, run } : { kind: 'damaged', backup: facts.id, problems: [problem], run }
+  const after = await noted(repository, state, entry, context)
+  if (problem !== null) return { id: facts.id, valid: false, state: 'damaged', problems: [problem], checksum: facts.checksum, readBytes, tables: facts.tables }
+  context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: readBytes })
+  return { id: facts.id, valid: true, state: after.backups.get(facts.id)?.state ?? 'verified', problems: [], checksum: facts.checksum, readBytes, tables: facts.tables }
+}
+
+async function readWhole(repository: Repository, record: BackupRecord, context: Context): Promise<{ readBytes: number; problem: Problem | null }> {
+  const { facts } = record
   try {
     const manifest = await readManifest(repository.storage, record, context.signal)
     const { readBytes } = await checkStoredDump(repository.storage, { format: facts.format, fileName: facts.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
-    const after = await append(repository.storage, state, { kind: 'verified', backup: facts.id, run }, context, { check: requireLiving(facts.id) })
-    await updateLatestAlias(repository.storage, after)
-    context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: readBytes })
-    return { id: facts.id, valid: true, state: after.backups.get(facts.id)?.state ?? 'verified', problems: [], checksum: facts.checksum, readBytes, tables: facts.tables }
+    return { readBytes, problem: null }
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty', 'repository-format')) throw error
-    const problem: Problem = { code: error.code, object: objectOf(error) ?? facts.key, message: error.message }
-    const after = await append(repository.storage, state, { kind: 'damaged', backup: facts.id, problems: [problem], run }, context, { check: requireLiving(facts.id) })
+    return { readBytes: 0, problem: { code: error.code, object: objectOf(error) ?? facts.key, message: error.message } }
+  }
+}
+
+/** Appends the finding. A repository that can only be read (a mounted copy, a reader's credentials) is no less whole for it: then it is said and not recorded. */
+async function noted(repository: Repository, state: ClusterState, entry: NewEntry & { backup: string }, context: Context): Promise<ClusterState> {
+  try {
+    const after = await append(repository.storage, state, entry, context, { check: requireLiving(entry.backup) })
     await updateLatestAlias(repository.storage, after)
-    return { id: facts.id, valid: false, state: 'damaged', problems: [problem], checksum: facts.checksum, readBytes: 0, tables: facts.tables }
+    return after
+  } catch (error) {
+    if (!isFailure(error, 'storage-denied')) throw error
+    context.emit({ type: 'warning', code: 'not-recorded', message: `what was found could not be recorded in "${repository.name}": ${error.message}` })
+    return state
   }
 }
 

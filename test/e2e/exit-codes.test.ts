@@ -98,6 +98,15 @@ describe('exit code 1: tried and failed', () => {
     await expectNoBackup(shop)
   })
 
+  test('a role that reads everything and still may not see every row: refused, with the statement that lets it', async () => {
+    await using shop = await openShop(cluster)
+    await shop.sql(`DO $$ BEGIN CREATE ROLE e2e_read_all LOGIN PASSWORD 'x'; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT pg_read_all_data TO e2e_read_all; ALTER TABLE orders ENABLE ROW LEVEL SECURITY`)
+    const { error } = await shop.room.json<FailureDocument>(['backup'], { exitCode: 1, env: { DATABASE_URL: `postgresql://e2e_read_all:x@127.0.0.1:${shop.target.port}/${shop.name}` } })
+    expect(error.code).toBe('permission-denied')
+    expect(error.hints.join(' ')).toContain('BYPASSRLS')
+    await expectNoBackup(shop)
+  })
+
   test('there is no backup of that name', async () => {
     await using shop = await openShop(cluster)
     await shop.room.json(['backup'])
@@ -127,6 +136,24 @@ describe('exit code 1: tried and failed', () => {
     const found = await shop.room.run(['latest'])
     expect(found).toMatchObject({ exitCode: 0, stdout: `${backup.id}\n` })
     expect((await shop.room.run(['latest', '--path'])).stdout).toBe(`${backup.path}\n`)
+  })
+})
+
+describe('exit code 3: done, but not all of it', () => {
+  test('one of two repositories cannot be written: the backup is in the other, and the failure is told', async () => {
+    await using shop = await openShop(cluster, { config: 'clusters:\n  shop: { url: "env:DATABASE_URL", repositories: [local, second] }\nrepositories:\n  local: { path: ./backups }\n  second: { path: ./occupied/by/a/file }\n' })
+    await writeFile(join(shop.room.directory, 'occupied'), 'a file')
+    const backup = await shop.room.json<Backup & { warnings: string[] }>(['backup'], { exitCode: 3 })
+    expect(backup).toMatchObject({ state: 'verified', repositories: ['local'] })
+    expect((await shop.room.run(['backup'])).stderr).toContain('second')
+  })
+
+  test('one of several databases cannot be dumped: the others are, and it is named', async () => {
+    await using shop = await openShop(cluster)
+    const both = await shop.room.json<{ backups: Backup[]; warnings: string[] }>(['backup', '--database', shop.name, 'never_made'], { exitCode: 3 })
+    const listed = 'backups' in both ? both.backups : [both as unknown as Backup]
+    expect(listed.map((backup) => backup.database)).toEqual([shop.name])
+    expect(both.warnings.join('\n')).toContain('never_made')
   })
 })
 

@@ -1,9 +1,10 @@
-import { open, readdir, rm, truncate, writeFile } from 'node:fs/promises'
+import { open, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Backup } from '../../src/repository/backup.ts'
 import { sharedCluster } from '../support/cluster.ts'
 import { openShop, type Shop } from '../support/shop.ts'
+import { debianClients, stockClient } from '../support/stock-tools.ts'
 
 /** cli.md "JSON keys that scripts may rely on", seed-details 11 and ruling 22. A key that is missing breaks somebody's script, so each is named here. */
 const backupKeys = `id cluster database type state name startedAt endedAt sizeBytes storedBytes checksum format compression encryption key path postgresVersion startLsn stopLsn
@@ -223,6 +224,23 @@ describe('damage', () => {
     // `latest` means the intact one from now on.
     expect((await shop.room.run(['latest'])).stdout).toBe(`${backup.id}\n`)
     expect((await shop.room.run(['verify', bad.id])).stdout).toContain(backup.id)
+  })
+
+  test('of one byte in a row that stock pg_restore restores without a word is found by verify, restore and drill', async () => {
+    const bad = await shop.room.json<Backup>(['backup', '--compress', 'none'])
+    const bytes = await readFile(bad.path ?? '')
+    const at = bytes.indexOf('name 33')
+    expect(at).toBeGreaterThan(0)
+    bytes.write('X', at)
+    await writeFile(bad.path ?? '', bytes)
+    await shop.sql(`CREATE DATABASE ${shop.name}_stock`, 'postgres')
+    await stockClient(debianClients, 'pg_restore', ['--exit-on-error', '-d', `${shop.name}_stock`, bad.path ?? ''], shop.target)
+    expect(await shop.sql(`SELECT name FROM customers WHERE id = 33`, `${shop.name}_stock`)).toEqual([{ name: 'Xame 33' }])
+    await shop.sql(`DROP DATABASE ${shop.name}_stock`, 'postgres')
+    await shop.room.json(['restore', bad.id, '--as', `${shop.name}_copy`], { exitCode: 13 })
+    await shop.room.json(['drill', '--backup', bad.id, '--server', 'same'], { exitCode: 13 })
+    await shop.room.json(['verify', bad.id], { exitCode: 13 })
+    expect(await shop.databases()).toEqual([shop.name])
   })
 
   test.each([

@@ -4,13 +4,17 @@ import type { TestCluster } from './cluster.ts'
 
 /** Client programs of ours that run for this port, whoever their parent is now: name and PID. Linux only, as the tests that ask. */
 export async function clientProgramsOf(port: number): Promise<readonly string[]> {
-  const found: string[] = []
+  return (await findClientPrograms(port)).map(({ name, pid }) => `${name} (PID ${pid})`)
+}
+
+export async function findClientPrograms(port: number): Promise<readonly { readonly name: string; readonly pid: number }[]> {
+  const found: { name: string; pid: number }[] = []
   for (const pid of await readdir('/proc')) {
     if (!/^\d+$/.test(pid)) continue
     const environment = await readFile(`/proc/${pid}/environ`, 'utf8').catch(() => '')
     const variables = environment.split('\0')
     const name = variables.find((variable) => variable.startsWith('PGAPPNAME=tidemark '))
-    if (name !== undefined && variables.includes(`PGPORT=${port}`)) found.push(`${name} (PID ${pid})`)
+    if (name !== undefined && variables.includes(`PGPORT=${port}`)) found.push({ name: name.slice('PGAPPNAME='.length), pid: Number(pid) })
   }
   return found
 }
