@@ -36,6 +36,8 @@ export interface BackupRecord {
   readonly facts: BackupFacts
   readonly manifest: { readonly key: string; readonly sha256: string }
   readonly epoch: number
+  /** Number of its commit entry. */
+  readonly entry: number
   readonly state: BackupState
   readonly problems: readonly Problem[]
   readonly verifiedAt: string | null
@@ -87,6 +89,7 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
         facts: entry.backup,
         manifest: entry.manifest,
         epoch: entry.epoch,
+        entry: entry.number,
         state: entry.backup.committedAs,
         problems: [],
         verifiedAt: entry.backup.committedAs === 'verified' ? entry.at : null,
@@ -146,8 +149,8 @@ export function livingBackups(state: ClusterState): readonly BackupRecord[] {
 
 function newestFirst(a: BackupRecord, b: BackupRecord): number {
   if (a.facts.adopted !== b.facts.adopted) return a.facts.adopted ? 1 : -1
-  if (!a.facts.adopted) return b.epoch - a.epoch
-  return a.facts.endedAt < b.facts.endedAt ? 1 : a.facts.endedAt > b.facts.endedAt ? -1 : b.epoch - a.epoch
+  if (!a.facts.adopted) return b.entry - a.entry
+  return a.facts.endedAt < b.facts.endedAt ? 1 : a.facts.endedAt > b.facts.endedAt ? -1 : b.entry - a.entry
 }
 
 /** The newest complete backup that is not known to be damaged: what `latest` means. Safety backups of replaced databases are not meant. */

@@ -44,7 +44,7 @@ function judge(state: ClusterState, record: BackupRecord): Pick<DeletePlan, 'ref
   return { refusals, warnings }
 }
 
-/** Every key of the backup outside `.tidemark/`. A damaged manifest does not stop a deletion: the commit entry names the dump itself. */
+/** Every key of the backup outside `.tidemark/`. Of a backup that was found damaged the manifest need not be readable: the commit entry names the dump itself. */
 async function objectsOf(repository: Repository, record: BackupRecord, context: Context): Promise<readonly string[]> {
   try {
     const manifest = await readManifest(repository.storage, record, context.signal)

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { chunked, collect, errorOf, sampleBytes } from '../../test/support/streams.ts'
 import { isFailure } from '../kernel/failure.ts'
-import { atMost, blocks, fromReadable, observe, readAll, withProgress } from './chunks.ts'
+import { atMost, blocks, fromReadable, giveBack, observe, readAll, withProgress } from './chunks.ts'
 
 function closed(stream: PassThrough): Promise<void> {
   return new Promise((resolve) => stream.once('close', resolve))
@@ -161,5 +161,22 @@ describe('chunks', () => {
     const clock = { monotonicMs: () => (nowMs += 40) }
     await collect(withProgress(chunked(sampleBytes(1000), 50), { report: (bytes) => reports.push(bytes), clock, everyMs: 100 }))
     expect(reports).toEqual([150, 300, 450, 600, 750, 900, 1000])
+  })
+})
+
+describe('giveBack', () => {
+  it('frees a chunk that is all of its buffer', () => {
+    const chunk = Buffer.allocUnsafeSlow(65_536)
+    giveBack(chunk)
+    expect(chunk.buffer.detached).toBe(true)
+  })
+
+  it('leaves a part of a larger buffer alone, which others may be reading', () => {
+    const whole = Buffer.allocUnsafeSlow(200_000)
+    giveBack(whole.subarray(0, 100_000))
+    giveBack(whole.subarray(100_000))
+    giveBack(Buffer.from('small ones lie in a pool of Node'))
+    expect(whole.buffer.detached).toBe(false)
+    expect(Buffer.from('still').toString()).toBe('still')
   })
 })

@@ -49,7 +49,7 @@ describe('a selected table', () => {
 
   test('brings a foreign key when both sides are selected', async () => {
     const copy = `${shop.name}_both`
-    const { result } = await shop.room.json<Restored>(['restore', '--table', 'orders', 'customers', '--as', copy])
+    const { result } = await shop.room.json<Restored>(['restore', '--table', 'orders', '--table', 'customers', '--as', copy])
     expect(result.warnings).toEqual([])
     expect(await one(`SELECT count(*)::int FROM pg_constraint WHERE contype = 'f'`, copy)).toBe(1)
     expect(await one(`INSERT INTO customers (name) VALUES ('new') RETURNING id`, copy)).toBe(51)
