@@ -10,6 +10,7 @@ import { verifyBackups } from '../../src/api/verify-backups.ts'
 import type { Workspace } from '../../src/api/workspace.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import type { Event } from '../../src/kernel/event.ts'
+import { asFailure } from '../../src/kernel/failure.ts'
 import { discoverClientTools } from '../../src/postgres/client-tools.ts'
 import { readObject } from '../../src/repository/bytes.ts'
 import { livingBackups } from '../../src/repository/cluster-log.ts'
@@ -101,7 +102,7 @@ describe('pg_dump', () => {
     await storage.stalled
     cancel.abort()
     storage.release()
-    await expect(work).rejects.toThrow()
+    expect(asFailure(await work.catch((error: unknown) => error)).exitCode).toBe(130)
     await expectUntouched(inner)
     expect(await untilNone(() => sessionsOf(room.server, room.source.name))).toEqual([])
     expect(await untilNone(async () => (await findClientPrograms(room.server.target.port)).map(({ name }) => name))).toEqual([])
