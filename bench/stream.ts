@@ -140,7 +140,9 @@ async function contend(contestant: string): Promise<void> {
   const input = fromReadable(source.stdout)
   const [compress, decompress] = method === 'zstd' ? [compressZstd, decompressZstd] : [compressGzip, decompressGzip]
   let outBytes = 0
-  for await (const chunk of direction === 'compress' ? compress(input, { level: Number(level), workers }) : decompress(input, { maxBytes: Infinity, workers })) {
+  for await (const chunk of direction === 'compress'
+    ? compress(input, { level: Number(level), workers })
+    : decompress(input, { maxBytes: Infinity, workers })) {
     outBytes += chunk.length
     if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve))
   }

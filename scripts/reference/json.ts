@@ -70,7 +70,10 @@ export function jsonPage(): string {
 }
 
 const documents: readonly (readonly [string, string])[] = [
-  ['init', '{ "configFile", "secretFile", "cluster", "usable", "ready", "findings": [Finding], "repositories": [InitializedRepository], "backup": Backup or null, "dryRun" }'],
+  [
+    'init',
+    '{ "configFile", "secretFile", "cluster", "usable", "ready", "findings": [Finding], "repositories": [InitializedRepository], "backup": Backup or null, "dryRun" }',
+  ],
   ['init --dry-run', 'the same and "yaml": what would be written'],
   ['demo', '{ "backup": Backup, "verified": [VerifiedBackup], "restore": RestoreResult or null, "proof": Proof, "directory": what --keep left, else null }'],
   ['backup', 'Backup and "warnings"; of several databases { "backups": [Backup], "warnings": [] }'],

@@ -35,10 +35,17 @@ export async function isOnServerOf(session: Session, target: ConnectionTarget, w
 }
 
 /** Where a restore goes: `--server`, else the cluster's adminUrl, else its url. */
-export function restoreTarget(cluster: ClusterSettings | null, server: string | undefined, env: Readonly<Record<string, string | undefined>> = {}): ConnectionTarget {
+export function restoreTarget(
+  cluster: ClusterSettings | null,
+  server: string | undefined,
+  env: Readonly<Record<string, string | undefined>> = {},
+): ConnectionTarget {
   if (server !== undefined) return parseConnectionUrl(resolveReference(server, env))
   const target = cluster?.adminTarget ?? cluster?.target
-  if (target === undefined) throw new Failure('usage-invalid', 'it is not known which server to restore on', { hints: ['name it: --server postgres://admin@host/postgres, or configure the cluster'] })
+  if (target === undefined)
+    throw new Failure('usage-invalid', 'it is not known which server to restore on', {
+      hints: ['name it: --server postgres://admin@host/postgres, or configure the cluster'],
+    })
   return target
 }
 
@@ -56,7 +63,10 @@ export async function openAdminServer(workspace: Workspace, target: ConnectionTa
   return {
     reached,
     target: reached.target,
-    name: target.container !== null && target.host === null ? `container ${target.container.kind === 'container' ? target.container.name : target.container.service}` : `${target.host ?? 'local socket'}:${target.port}`,
+    name:
+      target.container !== null && target.host === null
+        ? `container ${target.container.kind === 'container' ? target.container.name : target.container.service}`
+        : `${target.host ?? 'local socket'}:${target.port}`,
     connections: { inside: (database) => inDatabase(database, context.signal), fresh: () => inDatabase(reached.session.database, null) },
     [Symbol.asyncDispose]: () => reached.session[Symbol.asyncDispose](),
   }
@@ -67,7 +77,11 @@ async function keepIdle(session: Session): Promise<void> {
   if (session.serverVersionNum >= 140_000) await session.query('SET idle_session_timeout = 0')
 }
 
-async function reachMaintenance(workspace: Workspace, target: ConnectionTarget, options: { readonly applicationName: string; readonly settings: Readonly<Record<string, string>> }): Promise<Reached> {
+async function reachMaintenance(
+  workspace: Workspace,
+  target: ConnectionTarget,
+  options: { readonly applicationName: string; readonly settings: Readonly<Record<string, string>> },
+): Promise<Reached> {
   const { context } = workspace
   const reach = (database: string) => reachServer(target, reachOf(workspace), { ...options, database, signal: context.signal, emit: context.emit })
   for (const database of ['postgres', 'template1']) {

@@ -79,7 +79,10 @@ export interface DeleteOutcome {
 }
 
 /** Plans the deletion of one backup in every repository that holds it and, unless `dryRun`, asks and carries it out. */
-export async function deleteBackup(workspace: Workspace, options: ChangeOptions & { dryRun: boolean; approve: (plans: DeleteOutcome['plans']) => Promise<void> }): Promise<DeleteOutcome> {
+export async function deleteBackup(
+  workspace: Workspace,
+  options: ChangeOptions & { dryRun: boolean; approve: (plans: DeleteOutcome['plans']) => Promise<void> },
+): Promise<DeleteOutcome> {
   const { context } = workspace
   await using open = await openFor(workspace, 'delete', options)
   const found = await locateBackup(open.repositories, open.clusters, open.text, context)
@@ -99,7 +102,12 @@ export async function deleteBackup(workspace: Workspace, options: ChangeOptions 
 
   const run = newRunId(context)
   for (const { repository } of holders) {
-    await using lease = await takeLease(repository.storage, { cluster: found.state.cluster, run, verb: 'delete', objects: () => [] }, workspace.machine.whereabouts, context)
+    await using lease = await takeLease(
+      repository.storage,
+      { cluster: found.state.cluster, run, verb: 'delete', objects: () => [] },
+      workspace.machine.whereabouts,
+      context,
+    )
     try {
       // Planned again under the lease: what was asked about may have changed while somebody read the question.
       const record = lease.state().backups.get(id)
@@ -118,7 +126,8 @@ export async function deleteBackup(workspace: Workspace, options: ChangeOptions 
 }
 
 async function openFor(workspace: Workspace, verb: string, options: ChangeOptions) {
-  if (options.wanted === undefined && options.backup === undefined) throw new Failure('usage-invalid', `which backup? ${verb} needs it named`, { hints: ['see what there is: tidemark list'] })
+  if (options.wanted === undefined && options.backup === undefined)
+    throw new Failure('usage-invalid', `which backup? ${verb} needs it named`, { hints: ['see what there is: tidemark list'] })
   const { text, cluster } = await chooseBackup(workspace, verb, options, { clusters: false })
   const configured = cluster === undefined ? undefined : workspace.settings.clusters[cluster]
   await using stack = new AsyncDisposableStack()

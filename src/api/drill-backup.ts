@@ -74,14 +74,25 @@ export async function planDrill(workspace: Workspace, options: DrillOptions = {}
   await using stack = new AsyncDisposableStack()
   const { found, cluster, where } = await chooseDrill(workspace, options, stack)
   const { id, database, storedBytes, tables } = found.record.facts
-  const server = where === 'embedded' ? 'a private server of its own, started for it and removed afterwards' : `${where.host ?? 'the local socket'}:${where.port}, in a database of its own that is dropped afterwards`
+  const server =
+    where === 'embedded'
+      ? 'a private server of its own, started for it and removed afterwards'
+      : `${where.host ?? 'the local socket'}:${where.port}, in a database of its own that is dropped afterwards`
   const checks = (cluster?.checks ?? []).map((check) => check.sql)
   const lines = [
     `would restore ${id} (database "${database}", ${storedBytes} bytes stored) from repository ${found.repository.name}`,
     `on ${server}${options.keep === true ? ' (here it is kept: --keep)' : ''}`,
     `and compare the content of ${tables.length} tables${checks.length === 0 ? '' : `, ask ${checks.length} checks`}, and record the proof`,
   ]
-  return { backup: id, cluster: found.state.cluster, database, repository: found.repository.name, server: where === 'embedded' ? 'embedded' : `${where.host ?? ''}:${where.port}`, checks, lines }
+  return {
+    backup: id,
+    cluster: found.state.cluster,
+    database,
+    repository: found.repository.name,
+    server: where === 'embedded' ? 'embedded' : `${where.host ?? ''}:${where.port}`,
+    checks,
+    lines,
+  }
 }
 
 async function chooseDrill(workspace: Workspace, options: DrillOptions, stack: AsyncDisposableStack) {
@@ -101,7 +112,10 @@ async function chooseServer(workspace: Workspace, cluster: ClusterSettings | nul
   if (setting !== 'same') return parseConnectionUrl(resolveReference(setting, workspace.machine.env))
   const target = cluster?.adminTarget ?? cluster?.target
   if (target === undefined) {
-    if (wanted === 'same') throw new Failure('usage-invalid', 'the cluster of this backup is not configured here, so there is no server that would be the same', { hints: ['drill it on a private server: --server embedded'] })
+    if (wanted === 'same')
+      throw new Failure('usage-invalid', 'the cluster of this backup is not configured here, so there is no server that would be the same', {
+        hints: ['drill it on a private server: --server embedded'],
+      })
     return 'embedded'
   }
   if (wanted === 'same' || (await mayCreateDatabases(workspace, target))) return target
@@ -112,7 +126,9 @@ async function chooseServer(workspace: Workspace, cluster: ClusterSettings | nul
 async function mayCreateDatabases(workspace: Workspace, target: ConnectionTarget): Promise<boolean> {
   try {
     await using server = await openAdminServer(workspace, target, 'drill')
-    const [row] = await server.reached.session.query<{ may: boolean }>('SELECT rolcreatedb OR rolsuper AS may FROM pg_catalog.pg_roles WHERE rolname = current_user')
+    const [row] = await server.reached.session.query<{ may: boolean }>(
+      'SELECT rolcreatedb OR rolsuper AS may FROM pg_catalog.pg_roles WHERE rolname = current_user',
+    )
     return row?.may === true
   } catch (error) {
     workspace.context.signal.throwIfAborted()
@@ -124,7 +140,9 @@ async function mayCreateDatabases(workspace: Workspace, target: ConnectionTarget
 
 async function openShared(workspace: Workspace, target: ConnectionTarget, stack: AsyncDisposableStack): Promise<DrillPlace> {
   const server = stack.use(await openAdminServer(workspace, target, 'drill'))
-  const [row] = await server.reached.session.query<{ version: string }>(`SELECT pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version`)
+  const [row] = await server.reached.session.query<{ version: string }>(
+    `SELECT pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version`,
+  )
   return { admin: server.reached, connections: server.connections, isPrivate: false, description: `PostgreSQL ${row?.version ?? '?'} at ${server.name}` }
 }
 
@@ -136,11 +154,21 @@ async function openEmbedded(workspace: Workspace, drill: { run: string; manifest
   const { context, machine } = workspace
   const major = drill.manifest.source?.serverMajor ?? 18
   const server = stack.use(
-    await startDrillServer({ major, source: { cacheDir: join(machine.cacheDirectory, 'postgres'), environment: machine.env }, parent: drillsDirectory(workspace), run: drill.run, keep: drill.keep }, context),
+    await startDrillServer(
+      {
+        major,
+        source: { cacheDir: join(machine.cacheDirectory, 'postgres'), environment: machine.env },
+        parent: drillsDirectory(workspace),
+        run: drill.run,
+        keep: drill.keep,
+      },
+      context,
+    ),
   )
   const reached = await reachDrillServer(server, reachOf(workspace), context)
   stack.defer(() => reached.session[Symbol.asyncDispose]())
-  const inside = (database: string, signal?: AbortSignal) => openRoutedSession(reached.route, { applicationName: 'tidemark drill', database, emit: context.emit, ...(signal === undefined ? {} : { signal }) })
+  const inside = (database: string, signal?: AbortSignal) =>
+    openRoutedSession(reached.route, { applicationName: 'tidemark drill', database, emit: context.emit, ...(signal === undefined ? {} : { signal }) })
   return {
     admin: reached,
     connections: { inside: (database) => inside(database, context.signal), fresh: () => inside('postgres') },

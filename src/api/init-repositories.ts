@@ -31,7 +31,9 @@ export async function planRepositories(workspace: Workspace, options: { reposito
     const before = await openIfThere(name, storage, workspace.context)
     repositories.push({ name, location: storage.location, layout: before?.layout ?? settings.layout, exists: before !== undefined })
   }
-  const lines = repositories.map(({ name, location, layout, exists }) => (exists ? `${name} exists already at ${location}` : `would create ${name} at ${location}, layout ${layout}`))
+  const lines = repositories.map(({ name, location, layout, exists }) =>
+    exists ? `${name} exists already at ${location}` : `would create ${name} at ${location}, layout ${layout}`,
+  )
   return { repositories, lines }
 }
 

@@ -27,7 +27,8 @@ export function mergeStates(states: readonly { repository: Repository; state: Cl
       const known = merged.get(record.facts.id)
       if (known === undefined) merged.set(record.facts.id, { record, repositories: [repository] })
       // A copy that is damaged here may be good elsewhere: the good one is read first.
-      else if (known.record.state === 'damaged' && record.state !== 'damaged') merged.set(record.facts.id, { record, repositories: [repository, ...known.repositories] })
+      else if (known.record.state === 'damaged' && record.state !== 'damaged')
+        merged.set(record.facts.id, { record, repositories: [repository, ...known.repositories] })
       else known.repositories.push(repository)
     }
   }
@@ -40,10 +41,13 @@ export async function listBackups(workspace: Workspace, options: ListOptions = {
   const clusters = await chooseClusters(workspace, open.repositories, options.cluster)
   const backups: Backup[] = []
   for (const cluster of clusters) {
-    for (const located of mergeStates(await readStates(open.repositories, cluster, workspace.context))) backups.push(describeBackup(located.record, located.repositories))
+    for (const located of mergeStates(await readStates(open.repositories, cluster, workspace.context)))
+      backups.push(describeBackup(located.record, located.repositories))
   }
   return backups
-    .filter((backup) => (options.category === undefined || backup.category === options.category) && (options.type === undefined || backup.type === options.type))
+    .filter(
+      (backup) => (options.category === undefined || backup.category === options.category) && (options.type === undefined || backup.type === options.type),
+    )
     .toSorted((a, b) => (a.endedAt < b.endedAt ? 1 : -1))
 }
 
@@ -71,6 +75,7 @@ export async function locateBackup(repositories: readonly Repository[], clusters
   const chosen = best.find(({ record }) => record.state !== 'damaged') ?? best[0]
   if (chosen === undefined) throw last ?? new Failure('backup-missing', 'there is no backup yet', { hints: ['make one: tidemark backup'] })
   const ids = new Set(found.map(({ record }) => record.facts.id))
-  if (wanted !== 'latest' && ids.size > 1) throw new Failure('usage-invalid', `"${wanted}" means backups of several clusters`, { hints: ['name the cluster: --cluster NAME'] })
+  if (wanted !== 'latest' && ids.size > 1)
+    throw new Failure('usage-invalid', `"${wanted}" means backups of several clusters`, { hints: ['name the cluster: --cluster NAME'] })
   return chosen
 }

@@ -31,7 +31,8 @@ export interface MachineSource {
 export async function readMachine(source: MachineSource): Promise<Machine> {
   const home = source.env['HOME'] ?? homedir()
   // As root, servers run under another account, which cannot look into root's home.
-  const cache = source.env['TIDEMARK_CACHE_DIR'] ?? (source.uid === 0 ? '/var/cache/tidemark' : join(source.env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'tidemark'))
+  const cache =
+    source.env['TIDEMARK_CACHE_DIR'] ?? (source.uid === 0 ? '/var/cache/tidemark' : join(source.env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'tidemark'))
   return {
     env: source.env,
     cwd: source.cwd,

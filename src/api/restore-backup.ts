@@ -56,7 +56,12 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
       jobs: settings.jobs,
       selected: options.tables ?? [],
       usesRoles: options.noOwner !== true || options.noPrivileges !== true,
-      hooks: { before: settings.hooks.before !== null, after: settings.hooks.after !== null, healthUrl: options.healthUrl ?? null, sqlFile: options.runSql ?? null },
+      hooks: {
+        before: settings.hooks.before !== null,
+        after: settings.hooks.after !== null,
+        healthUrl: options.healthUrl ?? null,
+        sqlFile: options.runSql ?? null,
+      },
     },
     server.connections.inside,
   )
@@ -67,7 +72,11 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
     }
     return { plan, result: null, partial: false }
   }
-  if (plan.refusals.length > 0) throw new Failure('target-unsafe', `this restore is refused: ${plan.refusals[0] ?? ''}`, { hints: plan.refusals.slice(1), details: { result: { plan, result: null } } })
+  if (plan.refusals.length > 0)
+    throw new Failure('target-unsafe', `this restore is refused: ${plan.refusals[0] ?? ''}`, {
+      hints: plan.refusals.slice(1),
+      details: { result: { plan, result: null } },
+    })
   await options.approve?.(plan)
 
   const work = { workspace, options, origin, server, goal, plan, run, sql, ...settings }
@@ -91,7 +100,11 @@ async function handOver({ workspace, options, hooks, run }: Work, outcome: Resto
   } catch (error) {
     const failure = asFailure(error)
     const undo = outcome.result?.keptAs === null || outcome.result === null ? [] : [`put the old database back: tidemark undo ${run}`]
-    throw new Failure(failure.code, `the restore is done, but ${failure.message}`, { cause: error, hints: [...failure.hints, ...undo], details: { ...failure.details, result: { plan: outcome.plan, result: outcome.result } } })
+    throw new Failure(failure.code, `the restore is done, but ${failure.message}`, {
+      cause: error,
+      hints: [...failure.hints, ...undo],
+      details: { ...failure.details, result: { plan: outcome.plan, result: outcome.result } },
+    })
   }
 }
 
@@ -154,11 +167,24 @@ async function carryOut(work: Work): Promise<Done> {
 
   if (plan.action === 'swap' && plan.existing !== null && plan.keptAs !== null) {
     const live = await findDatabase(admin, goal.name)
-    if (live === undefined || live.oid !== plan.existing.oid) throw new Failure('target-unsafe', `"${goal.name}" was changed by somebody else while the copy was restored; nothing was swapped`, { hints: [`the copy is "${copyName}"`] })
+    if (live === undefined || live.oid !== plan.existing.oid)
+      throw new Failure('target-unsafe', `"${goal.name}" was changed by somebody else while the copy was restored; nothing was swapped`, {
+        hints: [`the copy is "${copyName}"`],
+      })
     const { warnings, recorded } = await replaceBySwap(server.reached, { live, copy, keptAs: plan.keptAs, record, save }, server.connections, context)
     return { copy: { ...copy, database: goal.name }, keptAs: plan.keptAs, safetyBackup, dropped: false, warnings, answers: unasked, recorded }
   }
-  const unrecorded = await saveAfterwards(save, { ...record, phase: plan.action === 'drop-and-restore' ? 'dropped' : 'created', endedAt: utc(context.clock.now()), newOid: plan.action === 'use-empty' || plan.action === 'into-existing' ? null : copy.oid, newName: copy.database }, context)
+  const unrecorded = await saveAfterwards(
+    save,
+    {
+      ...record,
+      phase: plan.action === 'drop-and-restore' ? 'dropped' : 'created',
+      endedAt: utc(context.clock.now()),
+      newOid: plan.action === 'use-empty' || plan.action === 'into-existing' ? null : copy.oid,
+      newName: copy.database,
+    },
+    context,
+  )
   const { problems, ...answers } = goal.kind === 'test' ? await askCopy(work, copy) : { ...unasked, problems: [] }
   const drop = work.options.test === true && work.options.drop === true && copy.validation.outcome !== 'different'
   if (drop) await dropOwnedDatabase(admin, copy.oid, 'the test is over')
@@ -168,7 +194,10 @@ async function carryOut(work: Work): Promise<Done> {
 const unasked = { checks: [], newest: [] } as const
 
 /** A test restore is asked what a drill would ask: the configured checks, and the newest rows for a person to recognise. */
-async function askCopy({ workspace, origin, server }: Work, copy: RestoredCopy): Promise<Pick<RestoreResult, 'checks' | 'newest'> & { readonly problems: readonly string[] }> {
+async function askCopy(
+  { workspace, origin, server }: Work,
+  copy: RestoredCopy,
+): Promise<Pick<RestoreResult, 'checks' | 'newest'> & { readonly problems: readonly string[] }> {
   const checks = origin.cluster?.checks ?? []
   const newest = origin.cluster?.drill.newest ?? []
   if (checks.length === 0 && newest.length === 0) return { ...unasked, problems: [] }
@@ -181,7 +210,10 @@ async function askCopy({ workspace, origin, server }: Work, copy: RestoredCopy):
 function withWayBack(error: unknown, plan: RestorePlan, safetyBackup: string | null): Failure {
   const failure = asFailure(error)
   const what = plan.action === 'into-existing' ? 'was changed as far as the load came' : 'was dropped and could not be restored'
-  const way = safetyBackup === null ? 'no safety backup was taken; choose a backup: tidemark list' : `bring back what was there: tidemark restore ${safetyBackup} --replace`
+  const way =
+    safetyBackup === null
+      ? 'no safety backup was taken; choose a backup: tidemark list'
+      : `bring back what was there: tidemark restore ${safetyBackup} --replace`
   return new Failure(failure.code, `"${plan.database}" ${what}: ${failure.message}`, { cause: error, hints: [way, ...failure.hints], details: failure.details })
 }
 
@@ -189,7 +221,9 @@ function withWayBack(error: unknown, plan: RestorePlan, safetyBackup: string | n
 async function requireGood(work: Work, copy: RestoredCopy): Promise<void> {
   const problems = [...copy.errors.map((error) => error.message), ...copy.validation.problems.map((problem) => `${problem.object}: ${problem.message}`)]
   if (problems.length === 0) return
-  await dropOwnedDatabase(work.server.reached.session, copy.oid, 'its content was not right').catch((error: unknown) => work.workspace.context.emit({ type: 'warning', code: 'clean-up-failed', message: messageOf(error) }))
+  await dropOwnedDatabase(work.server.reached.session, copy.oid, 'its content was not right').catch((error: unknown) =>
+    work.workspace.context.emit({ type: 'warning', code: 'clean-up-failed', message: messageOf(error) }),
+  )
   throw new Failure('check-failed', `"${work.goal.name}" was not replaced: the restored copy is not what was dumped (${problems.length} differences)`, {
     hints: [...problems.slice(0, 5), 'restore it beside the original to look at it: tidemark restore --as NAME'],
   })
@@ -213,7 +247,8 @@ async function takeSafetyBackup(work: Work): Promise<string> {
     })
     const backup = result.kind === 'done' ? result.backups[0] : undefined
     if (backup === undefined) throw new Failure('bug', 'the safety backup gave no backup')
-    if (backup.state !== 'verified' || (result.kind === 'done' && result.partial)) throw new Failure('partial', `it is incomplete: ${result.kind === 'done' ? result.warnings.join('; ') : ''}`)
+    if (backup.state !== 'verified' || (result.kind === 'done' && result.partial))
+      throw new Failure('partial', `it is incomplete: ${result.kind === 'done' ? result.warnings.join('; ') : ''}`)
     return backup.id
   } catch (error) {
     workspace.context.signal.throwIfAborted()
@@ -308,7 +343,9 @@ function hooksOf(options: RestoreOptions, cluster: ClusterSettings | null): Work
 /** Hooks get PATH and HOME, and none of our credentials. */
 function hookEnvironment(workspace: Workspace): Readonly<Record<string, string>> {
   const { env } = workspace.machine
-  return Object.fromEntries(['PATH', 'HOME', 'LANG', 'TZ', 'DOCKER_HOST', 'XDG_RUNTIME_DIR'].flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])))
+  return Object.fromEntries(
+    ['PATH', 'HOME', 'LANG', 'TZ', 'DOCKER_HOST', 'XDG_RUNTIME_DIR'].flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])),
+  )
 }
 
 function newRecord(work: Work, safetyBackup: string | null): RestoreRecord {
@@ -342,7 +379,9 @@ async function afterFailure(work: Work, error: unknown): Promise<void> {
     ['onFailure', work.hooks.onFailure],
   ] as const) {
     if (command === null) continue
-    await runHook(name, command, hookEnvironment(work.workspace), unstoppable).catch((hookError: unknown) => context.emit({ type: 'warning', code: 'hook-failed', message: messageOf(hookError) }))
+    await runHook(name, command, hookEnvironment(work.workspace), unstoppable).catch((hookError: unknown) =>
+      context.emit({ type: 'warning', code: 'hook-failed', message: messageOf(hookError) }),
+    )
   }
 }
 

@@ -26,12 +26,16 @@ export function requireConsistent(options: RestoreOptions): void {
   const isSet = (name: keyof RestoreOptions) => options[name] !== undefined && options[name] !== false
   for (const group of exclusive) {
     const chosen = group.filter(isSet).map(flagOf)
-    if (chosen.length > 1) throw new Failure('usage-invalid', `${chosen.join(' and ')} exclude each other`, { hints: ['tidemark restore --help shows what each of them does'] })
+    if (chosen.length > 1)
+      throw new Failure('usage-invalid', `${chosen.join(' and ')} exclude each other`, { hints: ['tidemark restore --help shows what each of them does'] })
   }
   for (const [option, needed, why] of needs) if (isSet(option) && !isSet(needed)) throw new Failure('usage-invalid', why)
-  if (options.replace !== undefined && (options.tables ?? []).length > 0) throw new Failure('usage-invalid', '--replace brings the whole database back; with --table restore beside it (--as), or into it (--clean, --data-only)')
-  if (options.dataOnly === true && options.truncate !== true && options.append !== true) throw new Failure('usage-invalid', '--data-only goes into existing tables: say --truncate to empty them first, or --append')
-  if (options.verify === false && options.dryRun !== true) throw new Failure('usage-invalid', '--no-verify belongs to --dry-run: a restore always reads the whole backup before it touches anything')
+  if (options.replace !== undefined && (options.tables ?? []).length > 0)
+    throw new Failure('usage-invalid', '--replace brings the whole database back; with --table restore beside it (--as), or into it (--clean, --data-only)')
+  if (options.dataOnly === true && options.truncate !== true && options.append !== true)
+    throw new Failure('usage-invalid', '--data-only goes into existing tables: say --truncate to empty them first, or --append')
+  if (options.verify === false && options.dryRun !== true)
+    throw new Failure('usage-invalid', '--no-verify belongs to --dry-run: a restore always reads the whole backup before it touches anything')
 }
 
 function flagOf(option: keyof RestoreOptions): string {
@@ -49,4 +53,3 @@ export function chooseGoal(origin: { readonly database: string }, options: Resto
   if (options.as === undefined) return { kind: 'new', name: derivedName(origin.database, `_restore_${stamp}`), explicit: false }
   return options.dropExisting === true ? { kind: 'drop-existing', name } : { kind: 'new', name, explicit: true }
 }
-

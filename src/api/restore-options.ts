@@ -47,7 +47,13 @@ export interface RestoreResult {
   readonly socketDirectory: string | null
   readonly reachedLsn: string | null
   readonly reachedTime: string | null
-  readonly tables: readonly { readonly schema: string; readonly name: string; readonly rows: number | null; readonly restoredRows: number | null; readonly match: boolean }[]
+  readonly tables: readonly {
+    readonly schema: string
+    readonly name: string
+    readonly rows: number | null
+    readonly restoredRows: number | null
+    readonly match: boolean
+  }[]
   readonly validation: 'content' | 'rows' | 'none'
   /** Answers of the configured checks, for a test restore. */
   readonly checks: readonly { readonly sql: string; readonly expected: string; readonly actual: string | null; readonly ok: boolean }[]
@@ -68,4 +74,3 @@ export interface RestoreOutcome {
   /** An error was ignored or content left out: exit code 3. */
   readonly partial: boolean
 }
-

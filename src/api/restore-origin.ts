@@ -9,7 +9,7 @@ import { stageForeignFile } from '../restore/staged-file.ts'
 import { stageBackup, type StagedDump } from '../restore/staged-dump.ts'
 import { locateBackup, type FoundBackup } from './list-backups.ts'
 import type { RestoreOptions } from './restore-options.ts'
-import { resolveSubject, type Subject } from './subjects.ts'
+import { oneCluster, resolveSubject, type Subject } from './subjects.ts'
 import { chooseClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
 
 /** What is restored: a backup of a repository, or a file on disk. */
@@ -26,22 +26,33 @@ export interface Origin {
 /** Finds what the words and flags mean; the repositories it opens are closed with `stack`. */
 export async function findOrigin(workspace: Workspace, options: RestoreOptions, stack: AsyncDisposableStack): Promise<Origin> {
   const subject = await chooseSubject(workspace, options)
-  const clusterName = options.cluster ?? (subject.kind === 'cluster' ? subject.name : undefined)
+  const clusterName = oneCluster(subject.kind === 'cluster' ? subject.name : undefined, options.cluster)
   const configured = clusterName === undefined ? undefined : workspace.settings.clusters[clusterName]
   const only = Object.values(workspace.settings.clusters)
   const fallback = only.length === 1 ? (only[0] ?? null) : null
   if (subject.kind === 'file') {
     const cluster = configured ?? fallback
-    const open = await openRepositories(workspace, repositoryNames(workspace, cluster ?? undefined, options.repositories), { create: options.replace !== undefined, tolerant: true }).catch((error: unknown) => {
+    const open = await openRepositories(workspace, repositoryNames(workspace, cluster ?? undefined, options.repositories), {
+      create: options.replace !== undefined,
+      tolerant: true,
+    }).catch((error: unknown) => {
       if (isFailure(error, 'repository-missing') && options.replace === undefined) return null
       throw error
     })
     if (open !== null) stack.use(open)
-    return { cluster, clusterName: cluster?.name ?? 'files', repository: open?.repositories[0] ?? null, state: null, manifest: null, file: subject.path, database: cluster?.target.database ?? 'restored' }
+    return {
+      cluster,
+      clusterName: cluster?.name ?? 'files',
+      repository: open?.repositories[0] ?? null,
+      state: null,
+      manifest: null,
+      file: subject.path,
+      database: cluster?.target.database ?? 'restored',
+    }
   }
   const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true }))
   const text = subject.kind === 'backup' ? subject.text : 'latest'
-  const clusters = clusterName === undefined ? await chooseClusters(workspace, open.repositories, undefined, text) : [clusterName]
+  const clusters = await chooseClusters(workspace, open.repositories, clusterName, text)
   const found = await locateBackup(open.repositories, clusters, text, workspace.context)
   requireOneMeaning(workspace, options, found, text)
   const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
@@ -60,11 +71,23 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
 function requireOneMeaning(workspace: Workspace, options: RestoreOptions, found: FoundBackup, text: string): void {
   if (options.replace === undefined && options.clean !== true && options.dataOnly !== true) return
   if (workspace.settings.clusters[found.state.cluster] === undefined && options.server === undefined) {
-    throw new Failure('target-unsafe', `backup ${found.record.facts.id} belongs to cluster "${found.state.cluster}", which is not configured here, so it is not known which server it may change`, { hints: ['name the server: --server URL', 'or restore it beside: without --replace'] })
+    throw new Failure(
+      'target-unsafe',
+      `backup ${found.record.facts.id} belongs to cluster "${found.state.cluster}", which is not configured here, so it is not known which server it may change`,
+      { hints: ['name the server: --server URL', 'or restore it beside: without --replace'] },
+    )
   }
-  const databases = new Set(livingBackups(found.state).filter(({ facts }) => !facts.partial && !facts.safety).map(({ facts }) => facts.database))
+  const databases = new Set(
+    livingBackups(found.state)
+      .filter(({ facts }) => !facts.partial && !facts.safety)
+      .map(({ facts }) => facts.database),
+  )
   if (text === 'latest' && databases.size > 1) {
-    throw new Failure('usage-invalid', `cluster "${found.state.cluster}" has backups of several databases (${[...databases].join(', ')}), so "latest" does not say which one to change`, { hints: ['name the backup: tidemark list'] })
+    throw new Failure(
+      'usage-invalid',
+      `cluster "${found.state.cluster}" has backups of several databases (${[...databases].join(', ')}), so "latest" does not say which one to change`,
+      { hints: ['name the backup: tidemark list'] },
+    )
   }
 }
 
@@ -87,9 +110,11 @@ export async function stageOrigin(origin: Origin, stage: string, workspace: Work
     const intact = record === undefined || origin.state === null ? undefined : newestIntactBeside(origin.state, record)
     throw new Failure('integrity', `backup ${origin.manifest.backup.id} is damaged, so nothing was touched: ${error.message}`, {
       cause: error,
-      hints: intact === undefined ? ['no other backup of this database is known to be intact; look for a copy of the repository'] : [`the newest intact one is ${intact.facts.id}: tidemark restore ${intact.facts.id}`],
+      hints:
+        intact === undefined
+          ? ['no other backup of this database is known to be intact; look for a copy of the repository']
+          : [`the newest intact one is ${intact.facts.id}: tidemark restore ${intact.facts.id}`],
       details: error.details,
     })
   }
 }
-

@@ -3,7 +3,10 @@ import type { ConnectionTarget } from '../postgres/target.ts'
 import { reachOf, type Workspace } from './workspace.ts'
 
 /** The databases of a server that can be dumped, and those that cannot, with the reason. */
-export async function listDumpableDatabases(target: ConnectionTarget, workspace: Workspace): Promise<{ dumpable: readonly string[]; skipped: readonly { name: string; why: string }[] }> {
+export async function listDumpableDatabases(
+  target: ConnectionTarget,
+  workspace: Workspace,
+): Promise<{ dumpable: readonly string[]; skipped: readonly { name: string; why: string }[] }> {
   const { context } = workspace
   const { session } = await reachServer(target, reachOf(workspace), { applicationName: 'tidemark list databases', signal: context.signal, emit: context.emit })
   await using _session = session

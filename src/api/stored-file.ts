@@ -31,12 +31,18 @@ async function isRecorded(workspace: Workspace, repository: string, key: string)
 /** Whether a backup of any repository has this name or file name. Repositories that cannot be asked are said, for the word may also be a file that needs none. */
 export async function isKnownBackup(workspace: Workspace, text: string): Promise<boolean> {
   try {
-    return (await livingIn(workspace, Object.keys(workspace.settings.repositories))).some(({ facts }) => facts.id === text || facts.name === text || facts.fileName === text)
+    return (await livingIn(workspace, Object.keys(workspace.settings.repositories))).some(
+      ({ facts }) => facts.id === text || facts.name === text || facts.fileName === text,
+    )
   } catch (error) {
     workspace.context.signal.throwIfAborted()
     if (!isFailure(error)) throw error
     if (error.code !== 'repository-missing') {
-      workspace.context.emit({ type: 'warning', code: 'repository-failed', message: `no repository can be asked whether a backup is called "${text}", so the file here is meant: ${messageOf(error)}` })
+      workspace.context.emit({
+        type: 'warning',
+        code: 'repository-failed',
+        message: `no repository can be asked whether a backup is called "${text}", so the file here is meant: ${messageOf(error)}`,
+      })
     }
     return false
   }
@@ -61,6 +67,10 @@ export function keyInBucket(workspace: Workspace, text: string): string {
     if (reference.prefix.startsWith(below) && reference.prefix !== below) return reference.prefix.slice(below.length)
   }
   throw new Failure('usage-invalid', `${text} lies in no configured repository`, {
-    hints: [`configure it in tidemark.yaml: repositories: { bucket: { s3: { bucket: ${reference.bucket} } } }`, 'or by variables: S3_BUCKET_NAME, S3_REGION, BACKUP_S3_PREFIX', 'or fetch the file and name its path'],
+    hints: [
+      `configure it in tidemark.yaml: repositories: { bucket: { s3: { bucket: ${reference.bucket} } } }`,
+      'or by variables: S3_BUCKET_NAME, S3_REGION, BACKUP_S3_PREFIX',
+      'or fetch the file and name its path',
+    ],
   })
 }

@@ -75,18 +75,26 @@ export interface ChosenBackup {
 export async function chooseBackup(workspace: Workspace, verb: string, words: BackupWords, options: { clusters: boolean }): Promise<ChosenBackup> {
   const { wanted, backup, cluster } = words
   const inCluster = cluster === undefined ? {} : { cluster }
-  if (wanted !== undefined && backup !== undefined && wanted !== backup) throw new Failure('usage-invalid', `two backups are named: "${wanted}" and --backup ${backup}`, { hints: ['name one of them'] })
+  if (wanted !== undefined && backup !== undefined && wanted !== backup)
+    throw new Failure('usage-invalid', `two backups are named: "${wanted}" and --backup ${backup}`, { hints: ['name one of them'] })
   if (backup !== undefined) return { text: backup, ...inCluster }
   if (wanted === undefined) return { text: 'latest', ...inCluster }
   const subject = await resolveSubject(workspace, wanted)
   if (subject.kind === 'backup') return { text: subject.text, ...inCluster }
   if (subject.kind === 'file') {
-    throw new Failure((await lookAt(subject.path)) === undefined ? 'backup-missing' : 'usage-invalid', `${verb} is about backups of the repository; ${wanted} is none of their files`, {
-      hints: ['see what there is: tidemark list', `look into the file: tidemark verify --file ${wanted}`, 'or take it in first: tidemark repo adopt'],
-    })
+    throw new Failure(
+      (await lookAt(subject.path)) === undefined ? 'backup-missing' : 'usage-invalid',
+      `${verb} is about backups of the repository; ${wanted} is none of their files`,
+      {
+        hints: ['see what there is: tidemark list', `look into the file: tidemark verify --file ${wanted}`, 'or take it in first: tidemark repo adopt'],
+      },
+    )
   }
   const name = oneCluster(subject.name, cluster)
-  if (!options.clusters) throw new Failure('usage-invalid', `"${wanted}" is a cluster; ${verb} needs a backup`, { hints: [`the newest of it: tidemark ${verb} latest --cluster ${wanted}`, `a backup that is called so: --backup ${wanted}`] })
+  if (!options.clusters)
+    throw new Failure('usage-invalid', `"${wanted}" is a cluster; ${verb} needs a backup`, {
+      hints: [`the newest of it: tidemark ${verb} latest --cluster ${wanted}`, `a backup that is called so: --backup ${wanted}`],
+    })
   return { text: 'latest', ...(name === undefined ? {} : { cluster: name }) }
 }
 

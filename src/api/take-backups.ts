@@ -34,7 +34,15 @@ export interface BackupOptions {
 
 export type BackupResult =
   | { readonly kind: 'done'; readonly backups: readonly Backup[]; readonly warnings: readonly string[]; readonly partial: boolean }
-  | { readonly kind: 'plan'; readonly plan: { readonly cluster: string; readonly databases: readonly string[]; readonly repositories: readonly string[]; readonly lines: readonly string[] } }
+  | {
+      readonly kind: 'plan'
+      readonly plan: {
+        readonly cluster: string
+        readonly databases: readonly string[]
+        readonly repositories: readonly string[]
+        readonly lines: readonly string[]
+      }
+    }
 
 const everything: Selection = { schemaOnly: false, dataOnly: false, tables: [], schemas: [], excludeTables: [] }
 
@@ -42,7 +50,9 @@ const everything: Selection = { schemaOnly: false, dataOnly: false, tables: [], 
 export async function takeBackups(workspace: Workspace, options: BackupOptions = {}): Promise<BackupResult> {
   const { context } = workspace
   if (options.type === 'full' || options.type === 'incr') {
-    throw new Failure('usage-invalid', `--type ${options.type} needs base backups, which come with a later version`, { hints: ['take a dump: tidemark backup --type dump'] })
+    throw new Failure('usage-invalid', `--type ${options.type} needs base backups, which come with a later version`, {
+      hints: ['take a dump: tidemark backup --type dump'],
+    })
   }
   const cluster = pickCluster(workspace, options.cluster)
   const selection = options.selection ?? everything
@@ -50,7 +60,8 @@ export async function takeBackups(workspace: Workspace, options: BackupOptions =
   const compression = options.compress === undefined ? cluster.dump.compression : parseWithUsage(options.compress)
   const format = options.format ?? cluster.dump.format
   const { databases, skipped } = await chooseDatabases(cluster, options, workspace)
-  if (options.name !== undefined && options.name !== null && databases.length > 1) throw new Failure('usage-invalid', '--name fits one database only', { hints: [`this would dump ${databases.length}: ${databases.join(', ')}`] })
+  if (options.name !== undefined && options.name !== null && databases.length > 1)
+    throw new Failure('usage-invalid', '--name fits one database only', { hints: [`this would dump ${databases.length}: ${databases.join(', ')}`] })
   const names = repositoryNames(workspace, cluster, options.repositories)
 
   if (options.dryRun === true) {
@@ -128,7 +139,11 @@ function describeRequest(
   }
 }
 
-async function chooseDatabases(cluster: ClusterSettings, options: BackupOptions, workspace: Workspace): Promise<{ databases: readonly string[]; skipped: readonly string[] }> {
+async function chooseDatabases(
+  cluster: ClusterSettings,
+  options: BackupOptions,
+  workspace: Workspace,
+): Promise<{ databases: readonly string[]; skipped: readonly string[] }> {
   if (options.allDatabases === true) {
     const { dumpable, skipped } = await listDumpableDatabases(cluster.target, workspace)
     return { databases: dumpable, skipped: skipped.map(({ name, why }) => `database "${name}" is left out: ${why}`) }

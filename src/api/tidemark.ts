@@ -100,7 +100,8 @@ function verbs(call: Call): Omit<Tidemark, 'config' | typeof Symbol.asyncDispose
         const shown = await showBackup(workspace, { ...scope, backup })
         return { ...listed(shown.backup), open: shown.open }
       }),
-    latest: ({ signal, ...scope } = {}) => call(signal, async (workspace) => listed((await showBackup(workspace, { ...scope, backup: 'latest', manifest: false })).backup)),
+    latest: ({ signal, ...scope } = {}) =>
+      call(signal, async (workspace) => listed((await showBackup(workspace, { ...scope, backup: 'latest', manifest: false })).backup)),
     doctor: ({ signal, ...scope } = {}) => call(signal, (workspace) => diagnose(workspace, scope)),
     verifyBackup: (idOrPath = 'latest', { signal, ...scope } = {}) =>
       call(signal, async (workspace) => {

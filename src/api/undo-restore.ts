@@ -28,7 +28,8 @@ export async function undoRestore(workspace: Workspace, options: UndoOptions = {
   await using server = await openAdminServer(workspace, restoreTarget(cluster, options.server, workspace.machine.env), 'undo')
   const { repository, record, plan } = await choosePlan(server, found, context)
   if (options.dryRun === true) return { plan, done: false, warnings: [] }
-  if (plan.refusals.length > 0) throw new Failure('target-unsafe', `run ${record.run} cannot be undone: ${plan.refusals[0] ?? ''}`, { hints: plan.refusals.slice(1) })
+  if (plan.refusals.length > 0)
+    throw new Failure('target-unsafe', `run ${record.run} cannot be undone: ${plan.refusals[0] ?? ''}`, { hints: plan.refusals.slice(1) })
   if (plan.kind === 'nothing') throw new Failure('already-done', plan.lines.join('; '))
   await options.approve?.(plan)
   await using terminator = await server.connections.fresh()
@@ -46,7 +47,10 @@ async function choosePlan(server: AdminServer, found: readonly [FoundRun, ...Fou
   for (const run of found) {
     if (!isItsServer(server, run.record)) continue
     // Undoing twice must not step back two replacements: an older one has to be named.
-    if (run.record.phase === 'undone') throw new Failure('already-done', `the newest replacement (${run.record.run}) is undone already`, { hints: ['to undo an older one as well, name its run'] })
+    if (run.record.phase === 'undone')
+      throw new Failure('already-done', `the newest replacement (${run.record.run}) is undone already`, {
+        hints: ['to undo an older one as well, name its run'],
+      })
     planned.push({ ...run, plan: await planUndo(server.reached.session, run.record, stamp) })
     if (planned.at(-1)?.plan.kind !== 'nothing') break
   }
@@ -62,11 +66,20 @@ function isItsServer(server: AdminServer, { server: there }: RestoreRecord): boo
 function requireItsServer(server: AdminServer, record: RestoreRecord): void {
   if (isItsServer(server, record)) return
   const { run, server: there } = record
-  throw new Failure('target-unsafe', `run ${run} restored on ${there.host ?? 'the local socket'}:${there.port}, and this configuration leads to ${server.name}`, { hints: ['name that server: --server URL (or env:NAME)'] })
+  throw new Failure(
+    'target-unsafe',
+    `run ${run} restored on ${there.host ?? 'the local socket'}:${there.port}, and this configuration leads to ${server.name}`,
+    { hints: ['name that server: --server URL (or env:NAME)'] },
+  )
 }
 
 /** The run that was named, or all that replaced something, newest first. */
-async function findRuns(workspace: Workspace, repositories: readonly Repository[], clusters: readonly string[], run: string | undefined): Promise<readonly [FoundRun, ...FoundRun[]]> {
+async function findRuns(
+  workspace: Workspace,
+  repositories: readonly Repository[],
+  clusters: readonly string[],
+  run: string | undefined,
+): Promise<readonly [FoundRun, ...FoundRun[]]> {
   const candidates: FoundRun[] = []
   for (const repository of repositories) {
     for (const cluster of clusters) {
@@ -79,7 +92,10 @@ async function findRuns(workspace: Workspace, repositories: readonly Repository[
     }
   }
   // Without a name only a replacement is meant: dropping a copy that somebody may be looking at needs its run to be named.
-  const [first, ...others] = run === undefined ? candidates.filter(({ record }) => record.oldOid !== null).toSorted((a, b) => (a.record.startedAt < b.record.startedAt ? 1 : -1)) : candidates.slice(0, 1)
+  const [first, ...others] =
+    run === undefined
+      ? candidates.filter(({ record }) => record.oldOid !== null).toSorted((a, b) => (a.record.startedAt < b.record.startedAt ? 1 : -1))
+      : candidates.slice(0, 1)
   if (first !== undefined) return [first, ...others]
   const created = candidates[0]
   throw new Failure('already-done', run === undefined ? 'there is no replaced database to put back' : `there is no restore ${run}`, {

@@ -34,12 +34,16 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
   const named = new Set(subjects.flatMap((subject) => (subject.kind === 'cluster' ? [oneCluster(subject.name, options.cluster) ?? subject.name] : [])))
   if (options.cluster !== undefined) named.add(options.cluster)
   const ids = [...subjects.flatMap((subject) => (subject.kind === 'backup' ? [subject.text] : [])), ...(options.backups ?? [])]
-  if (results.length > 0 && ids.length === 0 && subjects.every((subject) => subject.kind === 'file') && options.all !== true) return { backups: results, intact: null }
+  if (results.length > 0 && ids.length === 0 && subjects.every((subject) => subject.kind === 'file') && options.all !== true)
+    return { backups: results, intact: null }
 
   const scopes = named.size === 0 ? [undefined] : [...named].map((name) => workspace.settings.clusters[name])
   const repositories = new Set(scopes.flatMap((configured) => repositoryNames(workspace, configured, options.repositories)))
   await using open = await openRepositories(workspace, [...repositories])
-  const clusters = named.size === 0 ? await chooseClusters(workspace, open.repositories, undefined, ids.length === 0 && options.all !== true ? 'latest' : undefined) : (await Promise.all([...named].map((name) => chooseClusters(workspace, open.repositories, name)))).flat()
+  const clusters =
+    named.size === 0
+      ? await chooseClusters(workspace, open.repositories, undefined, ids.length === 0 && options.all !== true ? 'latest' : undefined)
+      : (await Promise.all([...named].map((name) => chooseClusters(workspace, open.repositories, name)))).flat()
   const run = newRunId(workspace.context)
 
   for (const each of clusters) {
@@ -49,29 +53,46 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
   }
   if (options.all !== true) {
     // Clusters say where to look; where nothing else is named, the latest of each is meant.
-    const wishes = ids.length > 0 ? ids.map((text) => ({ text, within: clusters })) : named.size === 0 ? [{ text: 'latest', within: clusters }] : clusters.map((each) => ({ text: 'latest', within: [each] }))
+    const wishes =
+      ids.length > 0
+        ? ids.map((text) => ({ text, within: clusters }))
+        : named.size === 0
+          ? [{ text: 'latest', within: clusters }]
+          : clusters.map((each) => ({ text: 'latest', within: [each] }))
     for (const { text, within } of wishes) {
       const found = await locateBackup(open.repositories, within, text, workspace.context)
-      results.push(...(await verifyEverywhere(workspace, await readStates(open.repositories, found.state.cluster, workspace.context), found.record.facts.id, run)))
+      results.push(
+        ...(await verifyEverywhere(workspace, await readStates(open.repositories, found.state.cluster, workspace.context), found.record.facts.id, run)),
+      )
     }
   }
   if (results.length === 0) throw new Failure('backup-missing', 'there is nothing to verify: no backup exists', { hints: ['make one: tidemark backup'] })
 
   let intact: string | null = null
   if (results.some((result) => !result.valid)) {
-    for (const each of clusters) for (const { state } of await readStates(open.repositories, each, workspace.context)) intact ??= latestGood(state)?.facts.id ?? null
+    for (const each of clusters)
+      for (const { state } of await readStates(open.repositories, each, workspace.context)) intact ??= latestGood(state)?.facts.id ?? null
   }
   return { backups: results, intact }
 }
 
 /** One result per backup; the worst of its copies counts, and a damaged copy names its repository. */
-async function verifyEverywhere(workspace: Workspace, states: Awaited<ReturnType<typeof readStates>>, id: string, run: string): Promise<readonly VerifiedBackup[]> {
+async function verifyEverywhere(
+  workspace: Workspace,
+  states: Awaited<ReturnType<typeof readStates>>,
+  id: string,
+  run: string,
+): Promise<readonly VerifiedBackup[]> {
   const results: VerifiedBackup[] = []
   for (const { repository, state } of states) {
     const record = state.backups.get(id)
     if (record === undefined || record.deleted !== null) continue
     const result = await verifyBackup(repository, state, record, run, workspace.context)
-    results.push(states.length === 1 ? result : { ...result, problems: result.problems.map((problem) => ({ ...problem, object: `${repository.name}: ${problem.object}` })) })
+    results.push(
+      states.length === 1
+        ? result
+        : { ...result, problems: result.problems.map((problem) => ({ ...problem, object: `${repository.name}: ${problem.object}` })) },
+    )
   }
   const [first] = results
   if (first === undefined) return []

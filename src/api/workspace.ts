@@ -28,18 +28,28 @@ export function pickCluster(workspace: Workspace, name?: string): ClusterSetting
   const cluster = wanted === undefined ? undefined : workspace.settings.clusters[wanted]
   if (cluster !== undefined) return requireActing(workspace, cluster)
   if (names.length === 0) {
-    throw new Failure('config-invalid', 'no database is configured', { hints: ['set DATABASE_URL=postgres://user:password@host/database, or write a tidemark.yaml: tidemark init'] })
+    throw new Failure('config-invalid', 'no database is configured', {
+      hints: ['set DATABASE_URL=postgres://user:password@host/database, or write a tidemark.yaml: tidemark init'],
+    })
   }
-  throw new Failure('usage-invalid', name === undefined ? 'several clusters are configured; name one' : `no cluster is called "${name}"`, { hints: [`configured: ${names.join(', ')}`] })
+  throw new Failure('usage-invalid', name === undefined ? 'several clusters are configured; name one' : `no cluster is called "${name}"`, {
+    hints: [`configured: ${names.join(', ')}`],
+  })
 }
 
 /** A setting that decides *which* server is meant must act; without the tunnel, `localhost` would be another database. */
 function requireActing(workspace: Workspace, cluster: ClusterSettings): ClusterSettings {
-  const tunnel = workspace.settings.notActing.find(({ setting }) => setting === `clusters.${cluster.name}.ssh` || setting.startsWith(`clusters.${cluster.name}.ssh.`))
+  const tunnel = workspace.settings.notActing.find(
+    ({ setting }) => setting === `clusters.${cluster.name}.ssh` || setting.startsWith(`clusters.${cluster.name}.ssh.`),
+  )
   if (tunnel === undefined) return cluster
-  throw new Failure('config-invalid', `cluster "${cluster.name}" asks for an SSH tunnel, which this version does not make; without it another server could be reached`, {
-    hints: ['open the tunnel yourself (ssh -L 5433:localhost:5432 host), point url at it, and remove ssh: from the configuration'],
-  })
+  throw new Failure(
+    'config-invalid',
+    `cluster "${cluster.name}" asks for an SSH tunnel, which this version does not make; without it another server could be reached`,
+    {
+      hints: ['open the tunnel yourself (ssh -L 5433:localhost:5432 host), point url at it, and remove ssh: from the configuration'],
+    },
+  )
 }
 
 export interface OpenRepositories extends AsyncDisposable {
@@ -49,14 +59,20 @@ export interface OpenRepositories extends AsyncDisposable {
 }
 
 /** Opens repositories by name. With `create`, missing ones are made (the first backup needs no `init`). With `tolerant`, one that fails does not stop the others. */
-export async function openRepositories(workspace: Workspace, names: readonly string[], options: { create?: boolean; tolerant?: boolean } = {}): Promise<OpenRepositories> {
+export async function openRepositories(
+  workspace: Workspace,
+  names: readonly string[],
+  options: { create?: boolean; tolerant?: boolean } = {},
+): Promise<OpenRepositories> {
   await using stack = new AsyncDisposableStack()
   const repositories: Repository[] = []
   const failed: { name: string; error: unknown }[] = []
   for (const name of names) {
     const settings = workspace.settings.repositories[name]
     if (settings === undefined) {
-      throw new Failure('usage-invalid', `no repository is called "${name}"`, { hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`] })
+      throw new Failure('usage-invalid', `no repository is called "${name}"`, {
+        hints: [`configured: ${Object.keys(workspace.settings.repositories).join(', ')}`],
+      })
     }
     try {
       const repository = await openOne(settings, workspace, options.create === true)
@@ -69,7 +85,8 @@ export async function openRepositories(workspace: Workspace, names: readonly str
   }
   const [first] = failed
   if (repositories.length === 0 && first !== undefined) throw first.error
-  for (const { name, error } of failed) workspace.context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${name}" cannot be used: ${messageOf(error)}` })
+  for (const { name, error } of failed)
+    workspace.context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${name}" cannot be used: ${messageOf(error)}` })
   const owned = stack.move()
   return { repositories, failed, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
@@ -79,7 +96,9 @@ async function openOne(settings: RepositorySettings, workspace: Workspace, creat
   if (settings.storage.kind === 'posix') await requireOutsideServers(settings.storage.path)
   const storage = await openStorageOf(workspace, settings)
   try {
-    return create ? await openOrCreateRepository(settings.name, storage, settings.layout, context) : await openRepository(settings.name, storage, context.signal)
+    return create
+      ? await openOrCreateRepository(settings.name, storage, settings.layout, context)
+      : await openRepository(settings.name, storage, context.signal)
   } catch (error) {
     await storage[Symbol.asyncDispose]()
     throw error
@@ -99,7 +118,11 @@ export function repositoryNames(workspace: Workspace, cluster: ClusterSettings |
 }
 
 /** What the logs of several repositories say of one cluster, first repository first. */
-export async function readStates(repositories: readonly Repository[], cluster: string, context: Context): Promise<readonly { repository: Repository; state: ClusterState }[]> {
+export async function readStates(
+  repositories: readonly Repository[],
+  cluster: string,
+  context: Context,
+): Promise<readonly { repository: Repository; state: ClusterState }[]> {
   return Promise.all(repositories.map(async (repository) => ({ repository, state: await readClusterLog(repository.storage, cluster, context) })))
 }
 
@@ -114,18 +137,30 @@ export async function knownClusters(workspace: Workspace, repositories: readonly
  * The clusters a read is about: the named one; for `latest`, those that are configured here (another host may share the bucket, and its newest
  * backup must never pass for ours); else all that are known. Rejects with `usage-invalid` for a name that is neither configured nor in one of the repositories.
  */
-export async function chooseClusters(workspace: Workspace, repositories: readonly Repository[], name: string | undefined, wanted?: string): Promise<readonly string[]> {
+export async function chooseClusters(
+  workspace: Workspace,
+  repositories: readonly Repository[],
+  name: string | undefined,
+  wanted?: string,
+): Promise<readonly string[]> {
   const configured = Object.keys(workspace.settings.clusters)
   if (name === undefined && wanted === 'latest' && configured.length > 0) return configured
   if (name !== undefined && Object.hasOwn(workspace.settings.clusters, name)) return [name]
   const known = await knownClusters(workspace, repositories)
   if (name === undefined) return known
   if (known.includes(name)) return [name]
-  throw new Failure('usage-invalid', `no cluster is called "${name}"`, { hints: [known.length === 0 ? 'none is configured, and the repository has none' : `known: ${known.join(', ')}`] })
+  throw new Failure('usage-invalid', `no cluster is called "${name}"`, {
+    hints: [known.length === 0 ? 'none is configured, and the repository has none' : `known: ${known.join(', ')}`],
+  })
 }
 
 /** Where client programs are looked for and how docker is called, from the settings and the environment. */
 export function reachOf(workspace: Workspace): Reach {
   const { machine, settings } = workspace
-  return { toolPath: machine.env['PATH'] ?? '', toolDirectories: settings.pgBin === null ? [] : [settings.pgBin], docker: { environment: machine.env }, ...(workspace.discoverTools === undefined ? {} : { discover: workspace.discoverTools }) }
+  return {
+    toolPath: machine.env['PATH'] ?? '',
+    toolDirectories: settings.pgBin === null ? [] : [settings.pgBin],
+    docker: { environment: machine.env },
+    ...(workspace.discoverTools === undefined ? {} : { discover: workspace.discoverTools }),
+  }
 }

@@ -26,11 +26,23 @@ export interface ChosenNames {
  * Chooses a file name that is free in every repository: the wished one, else (where that is allowed) the same with the run's random
  * suffix. Nothing is ever overwritten: the storage creates files only where there is none, whatever is chosen here.
  */
-export async function chooseNames(request: NameRequest, repositories: readonly Repository[], file: { extension: string; day: Temporal.PlainDate }, context: Context): Promise<ChosenNames> {
-  const states = await Promise.all(repositories.map(async (repository) => ({ repository, state: await readClusterLog(repository.storage, request.cluster, context) })))
+export async function chooseNames(
+  request: NameRequest,
+  repositories: readonly Repository[],
+  file: { extension: string; day: Temporal.PlainDate },
+  context: Context,
+): Promise<ChosenNames> {
+  const states = await Promise.all(
+    repositories.map(async (repository) => ({ repository, state: await readClusterLog(repository.storage, request.cluster, context) })),
+  )
   const suffix = request.run.split('-').at(-1) ?? request.run
   for (const stem of [request.stem, `${request.stem}-${suffix}`]) {
-    const keys = new Map(states.map(({ repository, state }) => [repository, keysFor({ stem, extension: file.extension, layout: repository.layout, day: file.day, ...standsIn(state, file.day, request.timeZone) })]))
+    const keys = new Map(
+      states.map(({ repository, state }) => [
+        repository,
+        keysFor({ stem, extension: file.extension, layout: repository.layout, day: file.day, ...standsIn(state, file.day, request.timeZone) }),
+      ]),
+    )
     const taken = await findTaken(request, states, keys, context)
     const [first] = keys.values()
     if (taken === null && first !== undefined) {
@@ -48,7 +60,12 @@ export async function chooseNames(request: NameRequest, repositories: readonly R
   throw nameTaken(request, request.stem)
 }
 
-async function findTaken(request: NameRequest, states: readonly { repository: Repository; state: ClusterState }[], keys: ReadonlyMap<Repository, DumpKeys>, context: Context): Promise<string | null> {
+async function findTaken(
+  request: NameRequest,
+  states: readonly { repository: Repository; state: ClusterState }[],
+  keys: ReadonlyMap<Repository, DumpKeys>,
+  context: Context,
+): Promise<string | null> {
   for (const { repository, state } of states) {
     const own = keys.get(repository)
     if (own === undefined) continue

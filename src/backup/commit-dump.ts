@@ -57,7 +57,12 @@ export async function commitDump(target: StoreTarget, request: CommitRequest, co
     leftOut: [...request.leftOut],
     warnings: [...request.warnings],
     dumpTool: request.stored.dumpTool,
-    selection: { ...request.selection, tables: [...request.selection.tables], schemas: [...request.selection.schemas], excludeTables: [...request.selection.excludeTables] },
+    selection: {
+      ...request.selection,
+      tables: [...request.selection.tables],
+      schemas: [...request.selection.schemas],
+      excludeTables: [...request.selection.excludeTables],
+    },
   }
   const bytes = encodeManifest(manifest)
   const key = manifestKey(facts.cluster, facts.id)

@@ -23,7 +23,11 @@ export interface LeftOut {
  * Holds the snapshot's tables against those in the dump. `named` is left out for a known reason; `missing` should be there and is not.
  * Pure.
  */
-export function findLeftOut(source: readonly SourceTable[], dumped: ReadonlySet<string>, selection: Selection): { named: readonly LeftOut[]; missing: readonly string[] } {
+export function findLeftOut(
+  source: readonly SourceTable[],
+  dumped: ReadonlySet<string>,
+  selection: Selection,
+): { named: readonly LeftOut[]; missing: readonly string[] } {
   const named: LeftOut[] = []
   const missing: string[] = []
   let unselected = 0

@@ -65,7 +65,12 @@ export async function openSource(request: SourceRequest, context: Context): Prom
     snapshotLsn,
     dumpTool,
     dumpAllTool: tools.programs.pg_dumpall ?? null,
-    containerName: request.target.container === null ? null : request.target.container.kind === 'container' ? request.target.container.name : request.target.container.service,
+    containerName:
+      request.target.container === null
+        ? null
+        : request.target.container.kind === 'container'
+          ? request.target.container.name
+          : request.target.container.service,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }

@@ -8,8 +8,21 @@ export async function readBackStored(stored: StoredDump, format: 'custom' | 'pla
   await targets.each(async (target) => {
     const begunMs = context.clock.monotonicMs()
     context.emit({ type: 'step-begun', step: 'read-back', subject: target.repository.name, expectedBytes: stored.storedBytes })
-    const expected = { format, fileName: target.keys.fileName, files: [...stored.filesIn(target), ...target.companions], plainBytes: stored.plainBytes, fingerprint: stored.fingerprint }
+    const expected = {
+      format,
+      fileName: target.keys.fileName,
+      files: [...stored.filesIn(target), ...target.companions],
+      plainBytes: stored.plainBytes,
+      fingerprint: stored.fingerprint,
+    }
     const { readBytes } = await checkStoredDump(target.repository.storage, expected, context)
-    context.emit({ type: 'step-ended', step: 'read-back', subject: target.repository.name, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: readBytes, note: 'bytes, structure and content equal' })
+    context.emit({
+      type: 'step-ended',
+      step: 'read-back',
+      subject: target.repository.name,
+      durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+      doneBytes: readBytes,
+      note: 'bytes, structure and content equal',
+    })
   })
 }

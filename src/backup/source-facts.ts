@@ -51,9 +51,11 @@ export async function readSourceFacts(session: Session, target: ConnectionTarget
     connectionLimit: row.connection_limit,
     acl: row.acl,
     settings: await databaseSettings(session, row.oid),
-    extensions: await session.query<{ name: string; version: string; schema: string }>(
-      `SELECT e.extname AS name, e.extversion AS version, n.nspname AS schema FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1`,
-    ).then((rows) => rows.map(({ name, version, schema }) => ({ name, version, schema }))),
+    extensions: await session
+      .query<{ name: string; version: string; schema: string }>(
+        `SELECT e.extname AS name, e.extversion AS version, n.nspname AS schema FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1`,
+      )
+      .then((rows) => rows.map(({ name, version, schema }) => ({ name, version, schema }))),
     roles: await rolesInUse(session),
     tablespaces: await tablespacesInUse(session),
     databaseBytes: row.bytes === null ? null : Number(row.bytes),
@@ -76,17 +78,28 @@ async function systemIdentifier(session: Session): Promise<string | null> {
 const firstUserOid = 16_384
 
 async function rolesInUse(session: Session): Promise<string[]> {
-  const owned = (table: string, prefix: string) =>
-    `SELECT ${prefix}owner AS role FROM pg_catalog.${table} WHERE oid >= ${firstUserOid}`
+  const owned = (table: string, prefix: string) => `SELECT ${prefix}owner AS role FROM pg_catalog.${table} WHERE oid >= ${firstUserOid}`
   const granted = (table: string, prefix: string) =>
     `SELECT (pg_catalog.aclexplode(${prefix}acl)).grantee AS role FROM pg_catalog.${table} WHERE oid >= ${firstUserOid} AND ${prefix}acl IS NOT NULL`
-  const sources = [owned('pg_class', 'rel'), owned('pg_namespace', 'nsp'), owned('pg_proc', 'pro'), owned('pg_type', 'typ'), granted('pg_class', 'rel'), granted('pg_namespace', 'nsp'), granted('pg_proc', 'pro')]
-  const rows = await session.query<{ name: string }>(`SELECT DISTINCT pg_catalog.pg_get_userbyid(role) AS name FROM (${sources.join(' UNION ')}) AS used WHERE role <> 0 ORDER BY 1`)
+  const sources = [
+    owned('pg_class', 'rel'),
+    owned('pg_namespace', 'nsp'),
+    owned('pg_proc', 'pro'),
+    owned('pg_type', 'typ'),
+    granted('pg_class', 'rel'),
+    granted('pg_namespace', 'nsp'),
+    granted('pg_proc', 'pro'),
+  ]
+  const rows = await session.query<{ name: string }>(
+    `SELECT DISTINCT pg_catalog.pg_get_userbyid(role) AS name FROM (${sources.join(' UNION ')}) AS used WHERE role <> 0 ORDER BY 1`,
+  )
   return rows.map((row) => row.name)
 }
 
 async function tablespacesInUse(session: Session): Promise<string[]> {
-  const rows = await session.query<{ name: string }>(`SELECT DISTINCT t.spcname AS name FROM pg_catalog.pg_tablespace t JOIN pg_catalog.pg_class c ON c.reltablespace = t.oid WHERE c.oid >= ${firstUserOid} ORDER BY 1`)
+  const rows = await session.query<{ name: string }>(
+    `SELECT DISTINCT t.spcname AS name FROM pg_catalog.pg_tablespace t JOIN pg_catalog.pg_class c ON c.reltablespace = t.oid WHERE c.oid >= ${firstUserOid} ORDER BY 1`,
+  )
   return rows.map((row) => row.name)
 }
 

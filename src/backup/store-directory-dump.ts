@@ -20,38 +20,66 @@ import { createObject, type Targets } from './store-target.ts'
 import type { StoredDump } from './stored-dump.ts'
 
 /** Directory dumps are written by several pg_dump workers at once, so they are staged on local disk, read through, and then stored file by file. */
-export async function storeDirectoryDump(request: DumpRequest, source: OpenSource, compression: Compression, targets: Targets, context: Context): Promise<StoredDump> {
+export async function storeDirectoryDump(
+  request: DumpRequest,
+  source: OpenSource,
+  compression: Compression,
+  targets: Targets,
+  context: Context,
+): Promise<StoredDump> {
   if (source.dumpTool.container !== null) {
-    throw new Failure('usage-invalid', 'a directory dump cannot be taken with the client programs inside a container', { hints: ['use --format custom, or publish the port and let DATABASE_URL point at it'] })
+    throw new Failure('usage-invalid', 'a directory dump cannot be taken with the client programs inside a container', {
+      hints: ['use --format custom, or publish the port and let DATABASE_URL point at it'],
+    })
   }
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
   await using stage = await makeStage(request.workDirectory, request.run, context)
   await requireStagingSpace(stage.path, source.facts.databaseBytes ?? 0)
   const directory = join(stage.path, 'dump')
-  await using pgDump = await startClient(source.dumpTool, pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }), source.target, {
-    applicationName: 'tidemark pg_dump',
-    database: request.database,
-    settings: pgDumpSettings,
-    signal: context.signal,
-    emit: context.emit,
-  })
+  await using pgDump = await startClient(
+    source.dumpTool,
+    pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }),
+    source.target,
+    {
+      applicationName: 'tidemark pg_dump',
+      database: request.database,
+      settings: pgDumpSettings,
+      signal: context.signal,
+      emit: context.emit,
+    },
+  )
   pgDump.stdout.resume()
   await pgDump.requireSuccess()
   const local = localDumpFiles(directory)
-  const content = await readDirectoryDump(local, { fingerprint: request.fingerprint, settings: fingerprintSettings, signal: context.signal, jobs: request.jobs })
+  const content = await readDirectoryDump(local, {
+    fingerprint: request.fingerprint,
+    settings: fingerprintSettings,
+    signal: context.signal,
+    jobs: request.jobs,
+  })
 
   const stored = new Map<string, { sizeBytes: number; sha256: string }>()
   for (const { name, sizeBytes } of await local.list()) {
     await targets.each(async (target) => {
       const tally = new Tally()
-      await createObject(target, `${target.keys.dump}/${name}`, tally.through(createReadStream(join(directory, name), { highWaterMark: 1024 * 1024 })), { sizeBytes, signal: context.signal })
+      await createObject(target, `${target.keys.dump}/${name}`, tally.through(createReadStream(join(directory, name), { highWaterMark: 1024 * 1024 })), {
+        sizeBytes,
+        signal: context.signal,
+      })
       stored.set(name, { sizeBytes: tally.sizeBytes, sha256: tally.sha256() })
     })
   }
   const names = [...stored.keys()].toSorted()
   const list = names.map((name) => `${stored.get(name)?.sha256 ?? ''}  ${name}\n`).join('')
-  context.emit({ type: 'step-ended', step: 'dump', subject: source.facts.database, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: content.sizeBytes, note: `${content.tables.length} tables, ${names.length} files` })
+  context.emit({
+    type: 'step-ended',
+    step: 'dump',
+    subject: source.facts.database,
+    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+    doneBytes: content.sizeBytes,
+    note: `${content.tables.length} tables, ${names.length} files`,
+  })
   return {
     plainBytes: content.sizeBytes,
     storedBytes: [...stored.values()].reduce((sum, file) => sum + file.sizeBytes, 0),
@@ -61,7 +89,13 @@ export async function storeDirectoryDump(request: DumpRequest, source: OpenSourc
     tables: [...content.tables],
     warnings: pgDump.stderrLines.filter((line) => line.trim() !== ''),
     dumpTool: `pg_dump ${source.dumpTool.version}`,
-    filesIn: (target): readonly StoredFile[] => names.map((name) => ({ key: `${target.keys.dump}/${name}`, role: 'part', sizeBytes: stored.get(name)?.sizeBytes ?? 0, sha256: stored.get(name)?.sha256 ?? '' })),
+    filesIn: (target): readonly StoredFile[] =>
+      names.map((name) => ({
+        key: `${target.keys.dump}/${name}`,
+        role: 'part',
+        sizeBytes: stored.get(name)?.sizeBytes ?? 0,
+        sha256: stored.get(name)?.sha256 ?? '',
+      })),
   }
 }
 
@@ -70,7 +104,11 @@ async function requireStagingSpace(stage: string, databaseBytes: number): Promis
   const { bavail, bsize } = await statfs(stage)
   // A compressed directory dump is mostly a quarter of its database; half is room enough to be worth beginning.
   if (bavail * bsize >= databaseBytes / 2) return
-  throw new Failure('space-low', `the work directory ${dirname(stage)} has ${Math.floor((bavail * bsize) / 1048576)} MiB free; a directory dump of this database is staged there and may need ${Math.ceil(databaseBytes / 2097152)} MiB`, {
-    hints: ['use --format custom, which needs no staging', 'or choose another with TIDEMARK_WORK_DIR=/path/with/space'],
-  })
+  throw new Failure(
+    'space-low',
+    `the work directory ${dirname(stage)} has ${Math.floor((bavail * bsize) / 1048576)} MiB free; a directory dump of this database is staged there and may need ${Math.ceil(databaseBytes / 2097152)} MiB`,
+    {
+      hints: ['use --format custom, which needs no staging', 'or choose another with TIDEMARK_WORK_DIR=/path/with/space'],
+    },
+  )
 }

@@ -24,7 +24,15 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
   await using pgDump = await startClient(
     source.dumpTool,
-    pgDumpArguments({ ...request, compression, snapshot: source.snapshot, jobs: 1, directory: null, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }),
+    pgDumpArguments({
+      ...request,
+      compression,
+      snapshot: source.snapshot,
+      jobs: 1,
+      directory: null,
+      toolMajor: source.dumpTool.major,
+      encoding: source.facts.encoding,
+    }),
     source.target,
     { applicationName: 'tidemark pg_dump', database: request.database, settings: pgDumpSettings, signal: context.signal, emit: context.emit },
   )
@@ -39,13 +47,22 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
   const living = targets.requireLiving()
   const branches = tee(stored.through(outerStage(request.format, compression, request.jobs, context.signal)(plain)), living.length)
   // All of them to their end, so that nothing is still being written when a failed run clears up.
-  const outcomes = await Promise.allSettled(living.map((target, index) => storeBranch(target, branches[index], { targets, sourceFailed: dump.failed }, context)))
+  const outcomes = await Promise.allSettled(
+    living.map((target, index) => storeBranch(target, branches[index], { targets, sourceFailed: dump.failed }, context)),
+  )
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   targets.requireLiving()
 
   const content = reader.content()
   const sha256 = stored.sha256()
-  context.emit({ type: 'step-ended', step: 'dump', subject: source.facts.database, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: content.sizeBytes, note: `${content.tables.length} tables` })
+  context.emit({
+    type: 'step-ended',
+    step: 'dump',
+    subject: source.facts.database,
+    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+    doneBytes: content.sizeBytes,
+    note: `${content.tables.length} tables`,
+  })
   return {
     plainBytes: content.sizeBytes,
     storedBytes: stored.sizeBytes,
@@ -68,7 +85,8 @@ async function* wholeDump(pgDump: Awaited<ReturnType<typeof startClient>>, reade
   }
   await pgDump.requireSuccess()
   const content = await reader.end()
-  if (content.sizeBytes === 0) throw new Failure('dump-empty', 'pg_dump reported success and wrote nothing', { hints: ['nothing was stored; earlier backups are untouched'] })
+  if (content.sizeBytes === 0)
+    throw new Failure('dump-empty', 'pg_dump reported success and wrote nothing', { hints: ['nothing was stored; earlier backups are untouched'] })
 }
 
 function outerStage(format: 'custom' | 'plain' | 'directory', compression: Compression, workers: number, signal: AbortSignal): Stage {

@@ -22,13 +22,21 @@ export interface StoredGlobals {
  */
 export async function storeGlobals(request: DumpRequest, source: OpenSource, targets: Targets, context: Context): Promise<StoredGlobals> {
   if (source.dumpAllTool === null) {
-    return { warnings: ['pg_dumpall is not installed, so roles and tablespaces are not in this backup'], leftOut: [{ what: 'roles and tablespaces', why: 'pg_dumpall is not installed' }] }
+    return {
+      warnings: ['pg_dumpall is not installed, so roles and tablespaces are not in this backup'],
+      leftOut: [{ what: 'roles and tablespaces', why: 'pg_dumpall is not installed' }],
+    }
   }
   try {
     const { bytes, withoutPasswords } = await dumpGlobals(request, source, context)
     await targets.each(async (target) => {
       await createObject(target, target.keys.globals, bytes, { sizeBytes: bytes.byteLength, contentType: 'application/sql', signal: context.signal })
-      target.companions.push({ key: target.keys.globals, role: 'globals', sizeBytes: bytes.byteLength, sha256: createHash('sha256').update(bytes).digest('hex') })
+      target.companions.push({
+        key: target.keys.globals,
+        role: 'globals',
+        sizeBytes: bytes.byteLength,
+        sha256: createHash('sha256').update(bytes).digest('hex'),
+      })
     })
     return withoutPasswords
       ? { warnings: [], leftOut: [{ what: 'passwords of roles', why: `role "${request.target.user}" may not read them; restored roles need new ones` }] }
@@ -51,7 +59,12 @@ async function dumpGlobals(request: DumpRequest, source: OpenSource, context: Co
 
 async function runDumpAll(request: DumpRequest, source: OpenSource, args: readonly string[], context: Context): Promise<Uint8Array> {
   if (source.dumpAllTool === null) throw new Failure('tool-missing', 'pg_dumpall is not installed')
-  await using dumpAll = await startClient(source.dumpAllTool, [...args, '--no-password'], source.target, { applicationName: 'tidemark pg_dumpall', database: request.database, signal: context.signal, emit: context.emit })
+  await using dumpAll = await startClient(source.dumpAllTool, [...args, '--no-password'], source.target, {
+    applicationName: 'tidemark pg_dumpall',
+    database: request.database,
+    signal: context.signal,
+    emit: context.emit,
+  })
   const bytes = await readAll(fromReadable(dumpAll.stdout, context.signal), limitBytes, 'the dump of roles')
   await dumpAll.requireSuccess()
   return bytes

@@ -53,7 +53,12 @@ export function createTargets(context: Context): Targets {
     if (!living.delete(target)) return
     const reason = await clear(target, error, context)
     failed.push({ name: target.repository.name, error: reason })
-    if (!context.signal.aborted && living.size > 0) context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${target.repository.name}" failed and is left out: ${messageOf(reason)}` })
+    if (!context.signal.aborted && living.size > 0)
+      context.emit({
+        type: 'warning',
+        code: 'repository-failed',
+        message: `repository "${target.repository.name}" failed and is left out: ${messageOf(reason)}`,
+      })
   }
 
   return {
@@ -111,12 +116,20 @@ async function clear(target: StoreTarget, error: unknown, context: Context): Pro
       for (const key of target.written) await target.repository.storage.delete(key, unstoppable)
       await target.lease.end(context.signal.aborted ? 'cancelled' : 'failed')
     } else {
-      context.emit({ type: 'warning', code: 'committed-after-all', message: `the backup is committed in "${target.repository.name}" although this run failed: the storage's answer was lost` })
+      context.emit({
+        type: 'warning',
+        code: 'committed-after-all',
+        message: `the backup is committed in "${target.repository.name}" although this run failed: the storage's answer was lost`,
+      })
       await target.lease.end('partial')
     }
   } catch (clearing) {
     if (isFailure(clearing, 'locked')) return new Failure('locked', clearing.message, { cause: error, hints: clearing.hints, details: clearing.details })
-    context.emit({ type: 'warning', code: 'clean-up-failed', message: `what this run left in "${target.repository.name}" could not be removed now (${messageOf(clearing)}); the next run removes it` })
+    context.emit({
+      type: 'warning',
+      code: 'clean-up-failed',
+      message: `what this run left in "${target.repository.name}" could not be removed now (${messageOf(clearing)}); the next run removes it`,
+    })
   } finally {
     await target.lease[Symbol.asyncDispose]()
   }

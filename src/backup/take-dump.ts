@@ -61,7 +61,9 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
   warnings.push(...stored.warnings)
   const { named, missing } = findLeftOut(source.tables, stored.dumpedTables, request.selection)
   for (const table of missing) warnings.push(`table ${table} exists in the snapshot and is not in the dump`)
-  const globals = request.globals ? await storeGlobals(request, source, targets, context) : { warnings: [], leftOut: [{ what: 'roles and tablespaces', why: 'not wanted (--no-globals)' }] }
+  const globals = request.globals
+    ? await storeGlobals(request, source, targets, context)
+    : { warnings: [], leftOut: [{ what: 'roles and tablespaces', why: 'not wanted (--no-globals)' }] }
   warnings.push(...globals.warnings)
 
   // Read back before the commit: what cannot be read again never exists as a backup.
@@ -99,14 +101,20 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
     adopted: false,
   }
   const leftOut = [...named, ...globals.leftOut]
-  const committed = await targets.each((target) => commitDump(target, { facts, source: source.facts, stored, leftOut, warnings, timeZone: request.timeZone, selection: request.selection }, context))
+  const committed = await targets.each((target) =>
+    commitDump(target, { facts, source: source.facts, stored, leftOut, warnings, timeZone: request.timeZone, selection: request.selection }, context),
+  )
 
   // From here the backup exists. What follows only tidies, and says so where it fails.
   for (const target of committed) await tidy(target, context, warnings)
   const [first] = committed
   if (first === undefined) throw new Failure('bug', 'no repository committed the backup and none failed')
   return {
-    backup: describeBackup(findBackup(first.lease.state(), request.run), committed.map((target) => target.repository), leftOut),
+    backup: describeBackup(
+      findBackup(first.lease.state(), request.run),
+      committed.map((target) => target.repository),
+      leftOut,
+    ),
     warnings: [...warnings, ...targets.failures().map(({ name, error }) => `repository "${name}" failed: ${messageOf(error)}`)],
     partial: missing.length > 0 || globals.warnings.length > 0 || targets.failures().length > 0,
   }

@@ -21,8 +21,28 @@ import { addGlobalFlags } from './runtime.ts'
 
 /** Commands of the contract that later versions bring: named, so that nobody takes a typo for a missing feature. */
 const laterCommands = [
-  'wal', 'expire', 'rotate', 'cleanup', 'stats', 'status', 'health', 'copy', 'export', 'key', 'audit', 'notify', 'daemon', 'install',
-  'check', 'runbook', 'checklist', 'erase', 'logs', 'report', 'pause', 'resume',
+  'wal',
+  'expire',
+  'rotate',
+  'cleanup',
+  'stats',
+  'status',
+  'health',
+  'copy',
+  'export',
+  'key',
+  'audit',
+  'notify',
+  'daemon',
+  'install',
+  'check',
+  'runbook',
+  'checklist',
+  'erase',
+  'logs',
+  'report',
+  'pause',
+  'resume',
 ] as const
 
 /** The whole command line. Definitions are light; what a command does is loaded when it runs. */

@@ -12,7 +12,9 @@ import type { Runtime } from './runtime.ts'
 export async function runRestore(runtime: Runtime, wanted: string | undefined, flags: RestoreFlags): Promise<void> {
   const { output } = runtime
   if (flags.to !== undefined || flags.into !== undefined) {
-    throw new Failure('usage-invalid', '--to and --into need base backups, which come with a later version', { hints: ['restore the newest dump before the moment: tidemark list'] })
+    throw new Failure('usage-invalid', '--to and --into need base backups, which come with a later version', {
+      hints: ['restore the newest dump before the moment: tidemark list'],
+    })
   }
   const outcome = await restoreBackup(await runtime.workspace(), {
     ...optionsOf(wanted, flags),
@@ -20,7 +22,10 @@ export async function runRestore(runtime: Runtime, wanted: string | undefined, f
       // Only what ends something that is there asks; a new database beside harms nobody.
       if (!['swap', 'drop-and-restore', 'drop-and-create', 'into-existing'].includes(plan.action)) return
       if (!output.json) renderPlan(output, plan)
-      await runtime.confirm(question(plan), { yes: flags.yes, ...(plan.action === 'swap' || plan.action === 'drop-and-restore' ? { typed: plan.database } : {}) })
+      await runtime.confirm(question(plan), {
+        yes: flags.yes,
+        ...(plan.action === 'swap' || plan.action === 'drop-and-restore' ? { typed: plan.database } : {}),
+      })
     },
   })
   output.document(outcome.result === null ? { plan: outcome.plan, result: null } : { plan: outcome.plan, result: outcome.result })
@@ -76,8 +81,16 @@ function optionsOf(wanted: string | undefined, flags: RestoreFlags): RestoreOpti
 
 function renderPlan(output: Output, plan: RestorePlan): void {
   const rows = [
-    ['From', plan.file === null ? `${plan.backup ?? ''}${plan.takenAt === null ? '' : `, taken ${formatUtc(plan.takenAt)} UTC`}${plan.sizeBytes === null ? '' : `, ${formatBytes(plan.sizeBytes)}`}` : printable(plan.file)],
-    ['Into', `database "${printable(plan.database)}" on ${printable(plan.server)}${plan.existing === null ? ' (new)' : plan.existing.sizeBytes === null ? ' (exists)' : ` (exists, ${formatBytes(plan.existing.sizeBytes)})`}`],
+    [
+      'From',
+      plan.file === null
+        ? `${plan.backup ?? ''}${plan.takenAt === null ? '' : `, taken ${formatUtc(plan.takenAt)} UTC`}${plan.sizeBytes === null ? '' : `, ${formatBytes(plan.sizeBytes)}`}`
+        : printable(plan.file),
+    ],
+    [
+      'Into',
+      `database "${printable(plan.database)}" on ${printable(plan.server)}${plan.existing === null ? ' (new)' : plan.existing.sizeBytes === null ? ' (exists)' : ` (exists, ${formatBytes(plan.existing.sizeBytes)})`}`,
+    ],
   ]
   output.line(table(rows))
   for (const [index, step] of plan.steps.entries()) output.line(`  ${index + 1}. ${printable(step)}`)
@@ -91,12 +104,25 @@ function renderResult(output: Output, outcome: RestoreOutcome, flags: RestoreFla
   const bad = result.tables.filter((each) => !each.match)
   const rows = result.tables.reduce((sum, each) => sum + (each.restoredRows ?? 0), 0)
   const compared = { content: 'content equal', rows: 'row counts equal', none: 'not validated' }[result.validation]
-  const judged = bad.length > 0 ? output.paint('red', `${bad.length} of ${result.tables.length} tables differ`) : result.validation === 'none' ? output.paint('yellow', compared) : `${result.tables.length} tables, ${formatCount(rows)} rows, ${compared}`
-  output.line(`${outcome.partial ? output.paint('yellow', '!') : output.paint('green', '✓')} restored into "${printable(result.database)}" in ${formatDuration(result.durationSeconds)}: ${judged}`)
-  for (const error of result.errors.slice(0, 20)) output.line(`  ${output.paint('red', 'error')} ${printable(error.message)}${error.statement === null ? '' : `\n        ${printable(error.statement).slice(0, 200)}`}`)
+  const judged =
+    bad.length > 0
+      ? output.paint('red', `${bad.length} of ${result.tables.length} tables differ`)
+      : result.validation === 'none'
+        ? output.paint('yellow', compared)
+        : `${result.tables.length} tables, ${formatCount(rows)} rows, ${compared}`
+  output.line(
+    `${outcome.partial ? output.paint('yellow', '!') : output.paint('green', '✓')} restored into "${printable(result.database)}" in ${formatDuration(result.durationSeconds)}: ${judged}`,
+  )
+  for (const error of result.errors.slice(0, 20))
+    output.line(
+      `  ${output.paint('red', 'error')} ${printable(error.message)}${error.statement === null ? '' : `\n        ${printable(error.statement).slice(0, 200)}`}`,
+    )
   if (result.errors.length > 20) output.line(`  … and ${result.errors.length - 20} more errors (--json lists all)`)
   for (const warning of result.warnings) output.line(`  ${output.paint('yellow', '!')} ${printable(warning)}`)
-  for (const check of result.checks) output.line(`  ${check.ok ? output.paint('green', '✓') : output.paint('red', '✗')} ${printable(check.sql)}${check.ok ? '' : `: ${printable(check.actual ?? 'nothing')}, expected ${printable(check.expected)}`}`)
+  for (const check of result.checks)
+    output.line(
+      `  ${check.ok ? output.paint('green', '✓') : output.paint('red', '✗')} ${printable(check.sql)}${check.ok ? '' : `: ${printable(check.actual ?? 'nothing')}, expected ${printable(check.expected)}`}`,
+    )
   for (const { table: name, rows: newest } of result.newest) {
     output.line(`  newest of ${printable(name)}:`)
     for (const row of newest) output.line(`    ${printable(JSON.stringify(row))}`)

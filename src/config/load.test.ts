@@ -65,7 +65,9 @@ BACKUP_DIRECTORY=/app/backups
 `
 
 const carried = (settings: Settings) =>
-  Object.fromEntries(settings.notActing.map(({ setting, value }) => [setting, value !== null && typeof value === 'object' ? JSON.parse(JSON.stringify(value)) : value]))
+  Object.fromEntries(
+    settings.notActing.map(({ setting, value }) => [setting, value !== null && typeof value === 'object' ? JSON.parse(JSON.stringify(value)) : value]),
+  )
 
 describe("the seeds' .env files", () => {
   it('000: container, database and user alone are a cluster, with plain SQL and gzip', async () => {

@@ -33,7 +33,13 @@ export interface LoadOptions {
 }
 
 /** What a program that embeds us runs in; the door through which `src/api` sees the process. */
-export function thisProcess(): { readonly env: Readonly<Record<string, string | undefined>>; readonly cwd: string; readonly pid: number; readonly uid: number | null; readonly cpus: number } {
+export function thisProcess(): {
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly cwd: string
+  readonly pid: number
+  readonly uid: number | null
+  readonly cpus: number
+} {
   return { env: process.env, cwd: process.cwd(), pid: process.pid, uid: process.getuid?.() ?? null, cpus: availableParallelism() }
 }
 

@@ -121,8 +121,17 @@ async function readOrCondemn(request: DrillRequest, manifest: Manifest, stage: s
     return await stageBackup(repository, manifest, stage, context)
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty')) throw error
-    await append(repository.storage, request.state, { kind: 'damaged', backup: record.facts.id, problems: [{ code: error.code, object: objectOf(error) ?? record.facts.key, message: error.message }], run }, context)
-    throw new Failure('integrity', `backup ${record.facts.id} cannot be proven, for it cannot be read: ${error.message}`, { cause: error, hints: ['take a new backup now: tidemark backup'], details: error.details })
+    await append(
+      repository.storage,
+      request.state,
+      { kind: 'damaged', backup: record.facts.id, problems: [{ code: error.code, object: objectOf(error) ?? record.facts.key, message: error.message }], run },
+      context,
+    )
+    throw new Failure('integrity', `backup ${record.facts.id} cannot be proven, for it cannot be read: ${error.message}`, {
+      cause: error,
+      hints: ['take a new backup now: tidemark backup'],
+      details: error.details,
+    })
   }
 }
 
@@ -130,7 +139,10 @@ async function bringGlobals(request: DrillRequest, manifest: Manifest, place: Dr
   const globals = manifest.files.find((file) => file.role === 'globals')
   if (globals === undefined) return
   const path = join(stage, 'globals.sql')
-  await pipeline(Readable.from(readChecked(request.repository.storage, globals, context.signal), { objectMode: false }), createWriteStream(path, { mode: 0o600 }))
+  await pipeline(
+    Readable.from(readChecked(request.repository.storage, globals, context.signal), { objectMode: false }),
+    createWriteStream(path, { mode: 0o600 }),
+  )
   await applyGlobals(place.admin, path, context)
 }
 
@@ -153,7 +165,10 @@ async function judge(
   const restoreErrors = copy?.errors.map((error) => `restore error: ${error.message}`) ?? []
   const differences = validation?.problems.map((problem) => `${problem.object}: ${problem.message}`) ?? []
   const failed = copy === undefined || differences.length > 0 || answers.checks.some((check) => !check.ok)
-  const notCompared = [...(validation?.notCompared ?? []), ...(manifest.fingerprint === null ? [{ what: 'the content of rows', why: 'this backup was taken without a fingerprint' }] : [])]
+  const notCompared = [
+    ...(validation?.notCompared ?? []),
+    ...(manifest.fingerprint === null ? [{ what: 'the content of rows', why: 'this backup was taken without a fingerprint' }] : []),
+  ]
   const isPartial = restoreErrors.length > 0 || notCompared.length > 0 || record.facts.partial || answers.problems.length > 0
   return {
     format: 'tidemark-proof/1',
@@ -175,11 +190,22 @@ async function judge(
     newest: answers.newest,
     restoreSeconds: found.restoreSeconds,
     recoverySeconds: null,
-    problems: [...found.problems, ...differences, ...restoreErrors, ...answers.checks.filter((check) => !check.ok).map((check) => `check failed: ${check.sql} gave ${check.actual ?? 'nothing'}, expected ${check.expected}`), ...answers.problems],
+    problems: [
+      ...found.problems,
+      ...differences,
+      ...restoreErrors,
+      ...answers.checks.filter((check) => !check.ok).map((check) => `check failed: ${check.sql} gave ${check.actual ?? 'nothing'}, expected ${check.expected}`),
+      ...answers.problems,
+    ],
   }
 }
 
-async function askCopy(request: DrillRequest, place: DrillPlace, database: string, context: Context): Promise<{ checks: Proof['checks']; newest: Proof['newest']; problems: readonly string[] }> {
+async function askCopy(
+  request: DrillRequest,
+  place: DrillPlace,
+  database: string,
+  context: Context,
+): Promise<{ checks: Proof['checks']; newest: Proof['newest']; problems: readonly string[] }> {
   if (request.checks.length === 0 && request.newest.length === 0) return { checks: [], newest: [], problems: [] }
   await using session = await place.connections.inside(database)
   const checks = await runChecks(session, request.checks, context)
@@ -197,7 +223,13 @@ async function recordProof(request: DrillRequest, proof: Proof, copy: RestoredCo
     if (state.backups.get(record.facts.id)?.deleted !== null) throw new Failure('backup-missing', `backup ${record.facts.id} was deleted during the drill`)
   }
   if (proof.outcome === 'proven') {
-    await append(repository.storage, request.state, { kind: 'proven', backup: record.facts.id, proof: reference, restoreSeconds: proof.restoreSeconds, run }, context, { check: requireLiving })
+    await append(
+      repository.storage,
+      request.state,
+      { kind: 'proven', backup: record.facts.id, proof: reference, restoreSeconds: proof.restoreSeconds, run },
+      context,
+      { check: requireLiving },
+    )
   } else if (proof.outcome === 'failed' && copy?.errors.length === 0 && proof.tables.some((table) => !table.match && table.restoredRows !== null)) {
     await append(repository.storage, request.state, { kind: 'disproven', backup: record.facts.id, proof: reference, run }, context, { check: requireLiving })
   }
@@ -210,6 +242,10 @@ async function dropCopy(place: DrillPlace, oid: number, context: Context): Promi
     await using session = await place.connections.fresh()
     await dropOwnedDatabase(session, oid, 'the drill is over')
   } catch (error) {
-    context.emit({ type: 'warning', code: 'clean-up-failed', message: `the drill's database could not be dropped (${messageOf(asFailure(error))}); a later drill removes it` })
+    context.emit({
+      type: 'warning',
+      code: 'clean-up-failed',
+      message: `the drill's database could not be dropped (${messageOf(asFailure(error))}); a later drill removes it`,
+    })
   }
 }

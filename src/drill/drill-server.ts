@@ -24,7 +24,8 @@ export interface EmbeddedRequest {
 export async function startDrillServer(request: EmbeddedRequest, context: Context): Promise<EmbeddedServer> {
   await mkdir(request.parent, { recursive: true, mode: 0o755 })
   await requireOurs(request.parent)
-  for (const swept of await sweepEmbeddedServers(request.parent)) context.emit({ type: 'note', message: `removed the server of a drill that was killed: ${swept}` })
+  for (const swept of await sweepEmbeddedServers(request.parent))
+    context.emit({ type: 'note', message: `removed the server of a drill that was killed: ${swept}` })
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'start-server', subject: `PostgreSQL ${request.major}`, expectedBytes: null })
   const server = await startEmbeddedServer({
@@ -32,10 +33,25 @@ export async function startDrillServer(request: EmbeddedRequest, context: Contex
     directory: join(request.parent, request.run),
     binaries: request.source,
     keepDirectory: request.keep,
-    settings: { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off', autovacuum: 'off', max_wal_size: '4GB', wal_level: 'minimal', max_wal_senders: '0', archive_mode: 'off' },
+    settings: {
+      fsync: 'off',
+      full_page_writes: 'off',
+      synchronous_commit: 'off',
+      autovacuum: 'off',
+      max_wal_size: '4GB',
+      wal_level: 'minimal',
+      max_wal_senders: '0',
+      archive_mode: 'off',
+    },
     signal: context.signal,
   })
-  context.emit({ type: 'step-ended', step: 'start-server', subject: `PostgreSQL ${request.major}`, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: null })
+  context.emit({
+    type: 'step-ended',
+    step: 'start-server',
+    subject: `PostgreSQL ${request.major}`,
+    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+    doneBytes: null,
+  })
   return server
 }
 
@@ -43,7 +59,9 @@ export async function startDrillServer(request: EmbeddedRequest, context: Contex
 async function requireOurs(parent: string): Promise<void> {
   const found = await lstat(parent)
   if (found.isDirectory() && found.uid === userInfo().uid && (found.mode & 0o022) === 0) return
-  throw new Failure('target-unsafe', `${parent} is not a directory that belongs to this account alone, so no drill is run in it`, { hints: ['look at what is in it and remove it', 'or choose another place: TIDEMARK_WORK_DIR=/path'] })
+  throw new Failure('target-unsafe', `${parent} is not a directory that belongs to this account alone, so no drill is run in it`, {
+    hints: ['look at what is in it and remove it', 'or choose another place: TIDEMARK_WORK_DIR=/path'],
+  })
 }
 
 /** Makes the source's roles on an empty server from the backup's globals. Roles that exist are no error; what cannot be made is said by the restore itself. */
@@ -51,13 +69,23 @@ export async function applyGlobals(server: Reached, file: string, context: Conte
   const psql = server.tools.map((tools) => tools.programs.psql).find((tool) => tool !== undefined)
   if (psql === undefined || (await readFile(file)).length === 0) return
   // Whoever can write the repository can forge this file and its digest; psql would run commands in it on this machine.
-  const { suspicious } = await scanPlain(createReadStream(file), selectingSink(() => null))
-  if (suspicious.length > 0) throw new Failure('integrity', `the stored roles contain psql commands that pg_dumpall does not write: ${suspicious.slice(0, 3).join(', ')}`, { hints: ['somebody changed the repository; do not use this backup before you know who'] })
-  await using process = await startClient(psql, ['--no-psqlrc', '--no-password', '--quiet', '--output=/dev/null', `--file=${file}`], server.target, { applicationName: 'tidemark globals', signal: context.signal })
+  const { suspicious } = await scanPlain(
+    createReadStream(file),
+    selectingSink(() => null),
+  )
+  if (suspicious.length > 0)
+    throw new Failure('integrity', `the stored roles contain psql commands that pg_dumpall does not write: ${suspicious.slice(0, 3).join(', ')}`, {
+      hints: ['somebody changed the repository; do not use this backup before you know who'],
+    })
+  await using process = await startClient(psql, ['--no-psqlrc', '--no-password', '--quiet', '--output=/dev/null', `--file=${file}`], server.target, {
+    applicationName: 'tidemark globals',
+    signal: context.signal,
+  })
   process.stdout.resume()
   const { exitCode } = await process.ended
   const unexpected = process.stderrLines.filter((line) => line.includes('ERROR') && !line.includes('already exists'))
-  if (exitCode !== 0 || unexpected.length > 0) context.emit({ type: 'note', message: `roles of the source that could not be made: ${unexpected.slice(0, 3).join('; ')}` })
+  if (exitCode !== 0 || unexpected.length > 0)
+    context.emit({ type: 'note', message: `roles of the source that could not be made: ${unexpected.slice(0, 3).join('; ')}` })
 }
 
 export function reachDrillServer(server: EmbeddedServer, reach: Reach, context: Context): Promise<Reached> {

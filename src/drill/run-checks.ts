@@ -49,17 +49,28 @@ export interface NewestRows {
 }
 
 /** The newest rows of the chosen tables, for a person to recognise; masked columns never leave the server. */
-export async function readNewest(session: Session, wanted: readonly NewestRows[], context: Context): Promise<{ newest: Proof['newest']; problems: readonly string[] }> {
+export async function readNewest(
+  session: Session,
+  wanted: readonly NewestRows[],
+  context: Context,
+): Promise<{ newest: Proof['newest']; problems: readonly string[] }> {
   const newest: Proof['newest'] = []
   const problems: string[] = []
   for (const { table, by, rows, mask } of wanted) {
     context.signal.throwIfAborted()
     try {
       const name = table.includes('"') ? table : table.split('.').map(quoteIdentifier).join('.')
-      const columns = await session.query<{ name: string }>(`SELECT attname AS name FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`, [name])
-      const list = columns.map((column) => (mask.includes(column.name) ? `'***' AS ${quoteIdentifier(column.name)}` : `${quoteIdentifier(column.name)}::text AS ${quoteIdentifier(column.name)}`))
+      const columns = await session.query<{ name: string }>(
+        `SELECT attname AS name FROM pg_catalog.pg_attribute WHERE attrelid = $1::pg_catalog.regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum`,
+        [name],
+      )
+      const list = columns.map((column) =>
+        mask.includes(column.name) ? `'***' AS ${quoteIdentifier(column.name)}` : `${quoteIdentifier(column.name)}::text AS ${quoteIdentifier(column.name)}`,
+      )
       // Without the table's alias ORDER BY would mean the column as text, by which 9 is newer than 50.
-      const found = await session.query<Record<string, string | null>>(`SELECT ${list.join(', ')} FROM ${name} AS source ORDER BY source.${quoteIdentifier(by)} DESC NULLS LAST LIMIT ${Math.max(1, Math.min(100, rows))}`)
+      const found = await session.query<Record<string, string | null>>(
+        `SELECT ${list.join(', ')} FROM ${name} AS source ORDER BY source.${quoteIdentifier(by)} DESC NULLS LAST LIMIT ${Math.max(1, Math.min(100, rows))}`,
+      )
       newest.push({ table: identifierAsNeeded(table), rows: found.map((row) => ({ ...row })) })
     } catch (error) {
       context.signal.throwIfAborted()

@@ -29,7 +29,12 @@ export interface DumpContent {
 }
 
 /** A finished scan and its fingerprint as one result. */
-export function describeContent(kind: DumpContent['kind'], scan: { toc: ArchiveToc; sizeBytes: number } | PlainScan, fingerprint: ContentFingerprint | null, seen: readonly TableSection[]): DumpContent {
+export function describeContent(
+  kind: DumpContent['kind'],
+  scan: { toc: ArchiveToc; sizeBytes: number } | PlainScan,
+  fingerprint: ContentFingerprint | null,
+  seen: readonly TableSection[],
+): DumpContent {
   const toc = 'toc' in scan ? scan.toc : null
   return {
     kind,
@@ -89,7 +94,9 @@ export async function readDirectoryDump(files: DumpFiles, options: DumpReaderOpt
   const collector = createFingerprintCollector()
   const seen: TableSection[] = []
   const scan = await scanDirectory(files, recordingSink(collector.sink, seen, options.fingerprint), options)
-  const fingerprint = options.fingerprint ? collector.finish({ encoding: scan.toc.encoding, derived: derivedOfToc(scan.toc), settings: options.settings }) : null
+  const fingerprint = options.fingerprint
+    ? collector.finish({ encoding: scan.toc.encoding, derived: derivedOfToc(scan.toc), settings: options.settings })
+    : null
   return describeContent('directory', scan, fingerprint, seen)
 }
 

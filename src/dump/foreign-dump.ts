@@ -84,12 +84,16 @@ function kindOf(type: FileType, fileName: string): 'custom' | 'plain' {
       throw new Failure('dump-empty', `${fileName} is empty`, { hints: ['the program that wrote it failed; take a new backup'] })
     case 'age':
     case 'gpg':
-      throw new Failure('encryption-unavailable', `${fileName} is encrypted (${type}); this version cannot open sealed files`, { hints: [type === 'gpg' ? `gpg --decrypt ${fileName} > dump` : `age --decrypt ${fileName} > dump`] })
+      throw new Failure('encryption-unavailable', `${fileName} is encrypted (${type}); this version cannot open sealed files`, {
+        hints: [type === 'gpg' ? `gpg --decrypt ${fileName} > dump` : `age --decrypt ${fileName} > dump`],
+      })
     case 'gzip':
     case 'zstd':
       throw new Failure('usage-invalid', `${fileName} is compressed twice; unpack it once first`)
     case 'tar':
-      throw new Failure('usage-invalid', `${fileName} is a tar archive; pg_dump's tar format and base backups are not read by this command`, { hints: ['pg_restore --dbname=… reads the tar format itself'] })
+      throw new Failure('usage-invalid', `${fileName} is a tar archive; pg_dump's tar format and base backups are not read by this command`, {
+        hints: ['pg_restore --dbname=… reads the tar format itself'],
+      })
     case 'lz4':
     case 'xz':
     case 'bzip2':

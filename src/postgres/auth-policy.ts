@@ -15,12 +15,15 @@ export function enforceAuthPolicy(protocol: EventEmitter, target: ConnectionTarg
   let asked = false
   const judge = (method: Method, withBinding: boolean) => {
     asked = true
-    if (allowed !== null && !allowed(method)) refuse(denied(`the server wants authentication by "${method}", which require_auth=${target.parameters['require_auth']} forbids`))
+    if (allowed !== null && !allowed(method))
+      refuse(denied(`the server wants authentication by "${method}", which require_auth=${target.parameters['require_auth']} forbids`))
     else if (binding && !withBinding) refuse(denied('the server offers no channel binding, which channel_binding=require demands'))
   }
   protocol.on('authenticationCleartextPassword', () => judge('password', false))
   protocol.on('authenticationMD5Password', () => judge('md5', false))
-  protocol.on('authenticationSASL', (message: { mechanisms: readonly string[] }) => judge('scram-sha-256', encrypted && message.mechanisms.includes('SCRAM-SHA-256-PLUS')))
+  protocol.on('authenticationSASL', (message: { mechanisms: readonly string[] }) =>
+    judge('scram-sha-256', encrypted && message.mechanisms.includes('SCRAM-SHA-256-PLUS')),
+  )
   // Said in the end of every exchange, and at once by a server that trusts us.
   protocol.on('authenticationOk', () => {
     if (!asked) judge('none', false)
@@ -33,7 +36,9 @@ function allowedMethods(list: string | undefined): ((method: Method) => boolean)
   const names = list.split(',').map((name) => name.trim())
   const negated = names.filter((name) => name.startsWith('!')).map((name) => name.slice(1))
   if (negated.length > 0 && negated.length < names.length) {
-    throw new Failure('connection-invalid', `require_auth=${list} mixes methods that are allowed with methods that are forbidden`, { hints: ['use one or the other'] })
+    throw new Failure('connection-invalid', `require_auth=${list} mixes methods that are allowed with methods that are forbidden`, {
+      hints: ['use one or the other'],
+    })
   }
   return (method) => (negated.length > 0 ? !negated.includes(method) : names.includes(method))
 }

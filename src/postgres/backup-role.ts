@@ -50,7 +50,10 @@ export function backupRoleSql(wish: BackupRoleWish): string {
 
 function closeToPublic(database: string, otherRoles: readonly string[] | undefined): readonly string[] {
   if (otherRoles !== undefined) {
-    return [...otherRoles.map((other) => `GRANT CONNECT, TEMPORARY ON DATABASE ${database} TO ${identifierAsNeeded(other)};`), `REVOKE ALL ON DATABASE ${database} FROM PUBLIC;`]
+    return [
+      ...otherRoles.map((other) => `GRANT CONNECT, TEMPORARY ON DATABASE ${database} TO ${identifierAsNeeded(other)};`),
+      `REVOKE ALL ON DATABASE ${database} FROM PUBLIC;`,
+    ]
   }
   return [
     `-- Advised, once every role of the application has its own GRANT CONNECT (without one it is locked out):`,

@@ -81,9 +81,15 @@ export async function hostConnection(target: ConnectionTarget, options: ClientCo
 }
 
 /** The same inside a container: by its socket, where the host's address and certificates mean nothing. */
-export async function containerConnection(target: ConnectionTarget, options: ClientConnectionOptions, access: ContainerAccess): Promise<ClientConnection & { secret: Record<string, string> }> {
+export async function containerConnection(
+  target: ConnectionTarget,
+  options: ClientConnectionOptions,
+  access: ContainerAccess,
+): Promise<ClientConnection & { secret: Record<string, string> }> {
   const wanted = access.password === 'environment'
-  const password = !wanted ? null : (target.password ?? (target.passFile === null ? null : await readPassFile(target.passFile, { ...target, database: options.database })))
+  const password = !wanted
+    ? null
+    : (target.password ?? (target.passFile === null ? null : await readPassFile(target.passFile, { ...target, database: options.database })))
   return {
     environment: { LC_ALL: 'C', ...commonVariables(target, options) },
     secret: password === null ? {} : { PGPASSWORD: password.reveal() },

@@ -196,7 +196,11 @@ async function endTheirSession(started: Started): Promise<void> {
   try {
     await endSessions(started.place, started.tool.container, started.applicationName)
   } catch (error) {
-    started.options.emit?.({ type: 'warning', code: 'session-left', message: `the session "${started.applicationName}" may still run on the server: ${messageOf(error)}` })
+    started.options.emit?.({
+      type: 'warning',
+      code: 'session-left',
+      message: `the session "${started.applicationName}" may still run on the server: ${messageOf(error)}`,
+    })
   }
 }
 

@@ -23,7 +23,16 @@ export async function endSessions(target: ConnectionTarget, container: Container
 export async function lockHolders(target: ConnectionTarget, container: ContainerAccess | null, lines: readonly string[]): Promise<readonly string[]> {
   await using session = await beside(target, container)
   const named = lines.map((line) => /LOCK TABLE (.+?) IN /.exec(line)?.[1]).find((tables) => tables !== undefined)
-  const holders = await session.query<{ pid: number; relation: string; mode: string; state: string | null; user: string | null; app: string; seconds: number | null; query: string }>(
+  const holders = await session.query<{
+    pid: number
+    relation: string
+    mode: string
+    state: string | null
+    user: string | null
+    app: string
+    seconds: number | null
+    query: string
+  }>(
     `SELECT l.pid, l.relation::pg_catalog.regclass::text AS relation, l.mode, a.state, a.usename::text AS user, a.application_name AS app,
         EXTRACT(epoch FROM pg_catalog.now() - a.xact_start)::int AS seconds, pg_catalog.left(a.query, 200) AS query
       FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a USING (pid)

@@ -15,14 +15,19 @@ function tools(version: string, directory = `/usr/lib/postgresql/${Number.parseI
 
 const all = [tools('13.20'), tools('16.4'), tools('16.10', '/opt/bin'), tools('18.1'), tools('17.2')]
 const dump = (serverMajor: number, found = all) => chooseClientTools(found, { serverMajor, purpose: 'dump' }).tools.version
-const restore = (serverMajor: number, archiveMajor: number, found = all) => chooseClientTools(found, { serverMajor, purpose: 'restore', archiveMajor }).tools.version
+const restore = (serverMajor: number, archiveMajor: number, found = all) =>
+  chooseClientTools(found, { serverMajor, purpose: 'restore', archiveMajor }).tools.version
 
 describe('the choice of client programs (ruling 10)', () => {
   it('dumps with the major of the server, and its newest minor', () => expect(dump(16)).toBe('16.10'))
   it('dumps with the lowest newer major when that one is absent', () => expect([dump(14), dump(15)]).toEqual(['16.10', '16.10']))
   it('never dumps with an older one, which would refuse, and names the package', () => {
     expect(() => dump(18, [tools('15.9'), tools('17.2')])).toThrow(
-      expect.objectContaining({ code: 'tool-missing', message: expect.stringContaining('pg_dump 18 or newer; found: 15.9'), hints: expect.arrayContaining(['sudo apt-get install postgresql-client-18']) }),
+      expect.objectContaining({
+        code: 'tool-missing',
+        message: expect.stringContaining('pg_dump 18 or newer; found: 15.9'),
+        hints: expect.arrayContaining(['sudo apt-get install postgresql-client-18']),
+      }),
     )
     expect(() => dump(16, [])).toThrow('none is installed')
   })
@@ -71,7 +76,10 @@ describe('the search for client programs', () => {
 describe('a call into a container', () => {
   const docker = { environment: { PATH: '/bin', DOCKER_HOST: 'unix:///d', SECRET_OF_OURS: 'x' } }
   it('names the password and never carries its value in an argument', () => {
-    const call = callInContainer({ container: { kind: 'container', name: 'nexo-postgres' }, docker }, { command: ['psql', '-X'], environment: { PGAPPNAME: 'a b' }, secret: { PGPASSWORD: 'canary' }, stdin: true })
+    const call = callInContainer(
+      { container: { kind: 'container', name: 'nexo-postgres' }, docker },
+      { command: ['psql', '-X'], environment: { PGAPPNAME: 'a b' }, secret: { PGPASSWORD: 'canary' }, stdin: true },
+    )
     expect(call).toEqual({
       program: 'docker',
       args: ['exec', '-i', '-e', 'PGAPPNAME=a b', '-e', 'PGPASSWORD', 'nexo-postgres', 'psql', '-X'],
@@ -80,8 +88,14 @@ describe('a call into a container', () => {
   })
   it('goes through compose without a terminal, with the plugin or docker-compose', () => {
     const container = { kind: 'compose', service: 'db', files: ['/a.yml', '/b.yml'], project: 'p' } as const
-    expect(callInContainer({ container, docker }, { command: ['psql'] })).toMatchObject({ program: 'docker', args: ['compose', '-f', '/a.yml', '-f', '/b.yml', '-p', 'p', 'exec', '-T', 'db', 'psql'] })
-    expect(callInContainer({ container, docker: { ...docker, composeProgram: 'docker-compose' } }, { command: ['psql'] })).toMatchObject({ program: 'docker-compose', args: ['-f', '/a.yml', '-f', '/b.yml', '-p', 'p', 'exec', '-T', 'db', 'psql'] })
+    expect(callInContainer({ container, docker }, { command: ['psql'] })).toMatchObject({
+      program: 'docker',
+      args: ['compose', '-f', '/a.yml', '-f', '/b.yml', '-p', 'p', 'exec', '-T', 'db', 'psql'],
+    })
+    expect(callInContainer({ container, docker: { ...docker, composeProgram: 'docker-compose' } }, { command: ['psql'] })).toMatchObject({
+      program: 'docker-compose',
+      args: ['-f', '/a.yml', '-f', '/b.yml', '-p', 'p', 'exec', '-T', 'db', 'psql'],
+    })
   })
   it.each([
     ['Error response from daemon: No such container: x', 1, 'container-not-running'],

@@ -63,7 +63,9 @@ export async function discoverClientTools(search: ToolSearch): Promise<readonly 
 
 async function packagedDirectories(): Promise<readonly string[]> {
   const lists = await Promise.all(
-    versionedDirectories.map(async ([parent, child, bin]) => (await readdir(parent).catch(none)).filter((name) => child.test(name)).map((name) => join(parent, name, bin))),
+    versionedDirectories.map(async ([parent, child, bin]) =>
+      (await readdir(parent).catch(none)).filter((name) => child.test(name)).map((name) => join(parent, name, bin)),
+    ),
   )
   return lists.flat()
 }
@@ -135,10 +137,13 @@ export interface ToolWish {
 export function chooseClientTools(found: readonly ClientTools[], wish: ToolWish): ToolChoice {
   const programs = wish.programs ?? (wish.purpose === 'dump' ? ['pg_dump'] : ['pg_restore', 'psql'])
   const usable = found.filter(
-    (tools) => programs.every((name) => tools.programs[name] !== undefined) && (wish.archiveMajor === undefined || archiveFormat(tools.major) >= archiveFormat(wish.archiveMajor)),
+    (tools) =>
+      programs.every((name) => tools.programs[name] !== undefined) &&
+      (wish.archiveMajor === undefined || archiveFormat(tools.major) >= archiveFormat(wish.archiveMajor)),
   )
   const newerOrSame = usable.filter((tools) => tools.major >= wish.serverMajor).toSorted((a, b) => a.major - b.major || compareVersions(b.version, a.version))
-  const older = wish.purpose === 'dump' ? [] : usable.filter((tools) => tools.major < wish.serverMajor).toSorted((a, b) => compareVersions(b.version, a.version))
+  const older =
+    wish.purpose === 'dump' ? [] : usable.filter((tools) => tools.major < wish.serverMajor).toSorted((a, b) => compareVersions(b.version, a.version))
   const chosen = newerOrSame[0] ?? older[0]
   if (chosen === undefined) throw missing(found, wish, programs)
   const fit = chosen.major === wish.serverMajor ? 'same major as the server' : `nearest to the server's major ${wish.serverMajor}`
@@ -154,8 +159,14 @@ function archiveFormat(major: number): number {
 function missing(found: readonly ClientTools[], wish: ToolWish, programs: readonly ClientToolName[]): Failure {
   const wanted = Math.max(wish.serverMajor, wish.archiveMajor ?? 0)
   const complete = found.filter((tools) => programs.every((name) => tools.programs[name] !== undefined))
-  const there = complete.length === 0 ? 'none is installed' : `found: ${complete.map((tools) => `${tools.version} (${tools.container === null ? tools.directory : 'container'})`).join(', ')}`
-  const purpose = wish.purpose === 'dump' ? `dump a PostgreSQL ${wish.serverMajor} server` : `restore an archive of pg_dump ${wish.archiveMajor ?? wish.serverMajor} into PostgreSQL ${wish.serverMajor}`
+  const there =
+    complete.length === 0
+      ? 'none is installed'
+      : `found: ${complete.map((tools) => `${tools.version} (${tools.container === null ? tools.directory : 'container'})`).join(', ')}`
+  const purpose =
+    wish.purpose === 'dump'
+      ? `dump a PostgreSQL ${wish.serverMajor} server`
+      : `restore an archive of pg_dump ${wish.archiveMajor ?? wish.serverMajor} into PostgreSQL ${wish.serverMajor}`
   return new Failure('tool-missing', `cannot ${purpose}: it needs ${programs.join(' and ')} ${wanted} or newer; ${there}`, {
     hints: installHints(wanted),
     details: { major: wanted, programs },

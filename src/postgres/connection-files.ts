@@ -25,7 +25,9 @@ export function parseServices(text: string, path: string): Services {
     }
     const equals = line.indexOf('=')
     if (equals < 1 || current === null) {
-      throw new Failure('connection-invalid', `${path}:${index + 1}: expected [name] or parameter=value`, { hints: ['see "The Connection Service File" in the PostgreSQL documentation'] })
+      throw new Failure('connection-invalid', `${path}:${index + 1}: expected [name] or parameter=value`, {
+        hints: ['see "The Connection Service File" in the PostgreSQL documentation'],
+      })
     }
     current[line.slice(0, equals).trim()] = line.slice(equals + 1).trim()
   }
@@ -51,7 +53,8 @@ export async function readPassFile(path: string, target: Pick<ConnectionTarget, 
     if (fields.length < 5) continue
     const [lineHost = '', port = '', database = '', user = ''] = fields
     const matches = (field: string, ...values: string[]) => field === '*' || values.includes(field)
-    if (matches(lineHost, ...host) && matches(port, String(target.port)) && matches(database, target.database) && matches(user, target.user)) return new Secret(fields[4] ?? '')
+    if (matches(lineHost, ...host) && matches(port, String(target.port)) && matches(database, target.database) && matches(user, target.user))
+      return new Secret(fields[4] ?? '')
   }
   return null
 }

@@ -75,7 +75,9 @@ const tlsModes = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-
 function takeTls(parameters: Readonly<Record<string, string>>): { tls: TlsOptions; rest: Record<string, string> } {
   const { sslmode, ssl, requiressl, sslrootcert, sslcert, sslkey, sslpassword, ...rest } = parameters
   if (sslpassword !== undefined) {
-    throw invalid('the connection gives a password for its TLS key (sslpassword), which is not supported', ['use a key file without a password, readable only by this account (chmod 600)'])
+    throw invalid('the connection gives a password for its TLS key (sslpassword), which is not supported', [
+      'use a key file without a password, readable only by this account (chmod 600)',
+    ])
   }
   const system = sslrootcert === 'system'
   const implied = sslmode ?? (system ? 'verify-full' : isTrue(ssl) || requiressl === '1' ? 'require' : ssl === 'false' || ssl === '0' ? 'disable' : 'prefer')

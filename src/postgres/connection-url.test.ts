@@ -39,7 +39,10 @@ describe('the forms that libpq reads', () => {
     ['postgresql://u:p@[2001:db8::1]:6000/app', { host: '2001:db8::1', port: 6000 }],
     ['postgresql://u:p@%2Frun%2Fpostgresql/app', { host: '/run/postgresql' }],
     ['postgresql:///app?host=/run/postgresql&port=5433&user=u', { host: '/run/postgresql', port: 5433, password: null }],
-    ['postgresql://u:p@db.example.com/app?sslmode=verify-full&options=-c%20search_path%3Da', { mode: 'verify-full', parameters: { options: '-c search_path=a' } }],
+    [
+      'postgresql://u:p@db.example.com/app?sslmode=verify-full&options=-c%20search_path%3Da',
+      { mode: 'verify-full', parameters: { options: '-c search_path=a' } },
+    ],
     ['postgresql://u:p@db.example.com/app?ssl=true&schema=public', { mode: 'require', parameters: { schema: 'public' } }],
     ['postgresql://u:p@db.example.com/app?sslmode=require&sslrootcert=/ca.pem', { mode: 'verify-ca' }],
     ['postgresql://u:p@db.example.com/app?sslrootcert=system', { mode: 'verify-full' }],
@@ -51,7 +54,26 @@ describe('the forms that libpq reads', () => {
 })
 
 describe('a password that was not encoded', () => {
-  it.each(['p@ss', 'p@ss@word', 'p:a:ss', 'pa/ss', 'pa?ss', 'pa#ss', '100%', '%%', 'a%zz', '\\ \'"', 'with space', 'пароль🔑', '[x]', 'a=b&c', 'a,b/c', '12/x', 'a@evil/b', '#?/@:%'])('%s is taken as it is', (password) => {
+  it.each([
+    'p@ss',
+    'p@ss@word',
+    'p:a:ss',
+    'pa/ss',
+    'pa?ss',
+    'pa#ss',
+    '100%',
+    '%%',
+    'a%zz',
+    '\\ \'"',
+    'with space',
+    'пароль🔑',
+    '[x]',
+    'a=b&c',
+    'a,b/c',
+    '12/x',
+    'a@evil/b',
+    '#?/@:%',
+  ])('%s is taken as it is', (password) => {
     expect(parts(`postgresql://u:${password}@db.example.com/app`)).toEqual({ ...plain, password })
   })
 
@@ -64,15 +86,21 @@ describe('a password that was not encoded', () => {
 
   it('is never misread: it arrives unchanged or is refused, and encoded it always arrives', () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.oneof(fc.constantFrom(...Array.from('@:/?#%&=,[]\\ \'"12a')), fc.string({ unit: 'grapheme', minLength: 1, maxLength: 1 })), minLength: 1 }), (password) => {
-        fc.pre(!password.includes('\0') && !/%[0-9a-fA-F]{2}/.test(password) && password.isWellFormed())
-        expect(parts(`postgresql://u:${encodeURIComponent(password)}@db.example.com/app`)).toEqual({ ...plain, password })
-        try {
-          expect(parts(`postgresql://u:${password}@db.example.com/app`)).toEqual({ ...plain, password })
-        } catch (error) {
-          expect(error).toMatchObject({ code: 'connection-invalid' })
-        }
-      }),
+      fc.property(
+        fc.string({
+          unit: fc.oneof(fc.constantFrom(...Array.from('@:/?#%&=,[]\\ \'"12a')), fc.string({ unit: 'grapheme', minLength: 1, maxLength: 1 })),
+          minLength: 1,
+        }),
+        (password) => {
+          fc.pre(!password.includes('\0') && !/%[0-9a-fA-F]{2}/.test(password) && password.isWellFormed())
+          expect(parts(`postgresql://u:${encodeURIComponent(password)}@db.example.com/app`)).toEqual({ ...plain, password })
+          try {
+            expect(parts(`postgresql://u:${password}@db.example.com/app`)).toEqual({ ...plain, password })
+          } catch (error) {
+            expect(error).toMatchObject({ code: 'connection-invalid' })
+          }
+        },
+      ),
       { numRuns: 2_000 },
     )
   })
@@ -100,7 +128,9 @@ describe('what cannot be used', () => {
 })
 
 it('is shown with *** and parses back to the same place', () => {
-  const target = parseConnectionUrl("postgresql://u%40x:s3cret@[::1]:6000/my%2Fdb?sslmode=verify-full&sslrootcert=/a b.pem&target_session_attrs=any&apitoken=t0ken")
+  const target = parseConnectionUrl(
+    'postgresql://u%40x:s3cret@[::1]:6000/my%2Fdb?sslmode=verify-full&sslrootcert=/a b.pem&target_session_attrs=any&apitoken=t0ken',
+  )
   const shown = formatConnectionUrl(target)
   expect(shown).toBe('postgresql://u%40x:***@[::1]:6000/my%2Fdb?sslmode=verify-full&sslrootcert=%2Fa%20b.pem&target_session_attrs=any&apitoken=***')
   expect({ ...parseConnectionUrl(shown), password: null, parameters: {} }).toEqual({ ...target, password: null, parameters: {} })

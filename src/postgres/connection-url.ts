@@ -71,8 +71,12 @@ function chooseReading(rest: string): Reading {
   if (first === undefined) throw noReading(rest)
   if (second === undefined) return first
   // `…/db?application_name=a@b`: everything after the first reading's host is parameters of libpq, so the later @ is a value.
-  if (isPlain(first) && first.place.query.length > 0 && first.place.query.every(([name]) => libpqNames.has(name)) && atSignsOnlyInQuery(first.place)) return first
-  throw invalid('the connection URL can be read in more than one way, because the password (or user, or database name) holds @ : / ? or # as it is', encodingHints)
+  if (isPlain(first) && first.place.query.length > 0 && first.place.query.every(([name]) => libpqNames.has(name)) && atSignsOnlyInQuery(first.place))
+    return first
+  throw invalid(
+    'the connection URL can be read in more than one way, because the password (or user, or database name) holds @ : / ? or # as it is',
+    encodingHints,
+  )
 }
 
 /** One reading per place where the user part could end: at each @, or nowhere. Only those whose remainder is well formed. */
@@ -94,7 +98,10 @@ function possibleReadings(rest: string): readonly Reading[] {
 
 /** `[host][:port][/database][?name=value&…]` read strictly, or null. */
 function parsePlace(text: string): Place | null {
-  const match = /^(?<host>\[[0-9A-Fa-f:.%]+(?:%25[\w.-]+)?\]|(?:[\p{L}\p{N}._-]|%[0-9A-Fa-f]{2})*)(?::(?<port>[0-9]*))?(?:\/(?<database>[^/?#]*))?(?:\?(?<query>.*))?$/su.exec(text)
+  const match =
+    /^(?<host>\[[0-9A-Fa-f:.%]+(?:%25[\w.-]+)?\]|(?:[\p{L}\p{N}._-]|%[0-9A-Fa-f]{2})*)(?::(?<port>[0-9]*))?(?:\/(?<database>[^/?#]*))?(?:\?(?<query>.*))?$/su.exec(
+      text,
+    )
   if (match === null) return null
   const { host = '', port = '', database = '', query = '' } = match.groups ?? {}
   const pairs: (readonly [string, string])[] = []
@@ -119,7 +126,8 @@ function decode(text: string, what: string): string {
   const encoded = /%[0-9A-Fa-f]{2}/.test(text)
   const lone = /%(?![0-9A-Fa-f]{2})/.test(text)
   if (!encoded) return text
-  if (lone) throw invalid(`the ${what} in the connection URL holds % both as itself and before two hexadecimal digits, so its meaning is not certain`, encodingHints)
+  if (lone)
+    throw invalid(`the ${what} in the connection URL holds % both as itself and before two hexadecimal digits, so its meaning is not certain`, encodingHints)
   if (/%00/.test(text)) throw invalid(`the ${what} in the connection URL holds %00, which PostgreSQL cannot take`)
   try {
     return decodeURIComponent(text)

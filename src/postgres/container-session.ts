@@ -46,7 +46,11 @@ async function startPsql(place: ConnectionTarget, access: ContainerAccess, optio
 }
 
 async function psqlCall(place: ConnectionTarget, access: ContainerAccess, options: SessionOptions, args: readonly string[]) {
-  const wanted = { applicationName: options.applicationName, database: place.database, ...(options.settings === undefined ? {} : { settings: options.settings }) }
+  const wanted = {
+    applicationName: options.applicationName,
+    database: place.database,
+    ...(options.settings === undefined ? {} : { settings: options.settings }),
+  }
   const connection = await containerConnection(place, wanted, access)
   return callInContainer(access, {
     command: ['psql', '--no-psqlrc', '--quiet', ...args, ...connection.args],
@@ -128,7 +132,9 @@ class ContainerSession implements Session {
     try {
       const execute = `EXECUTE ${name}${parameters.length === 0 ? '' : `(${parameters.map(constantOf).join(', ')})`}`
       const described = await this.#ask(`${execute}\n\\gdesc\n`, tried)
-      const types = parseCsv(described.output.toString('utf8')).slice(1).map((fields) => fields[1] ?? 'text')
+      const types = parseCsv(described.output.toString('utf8'))
+        .slice(1)
+        .map((fields) => fields[1] ?? 'text')
       const answer = await this.#ask(`${execute}\n\\g\n`, tried)
       return this.#rows(answer.output, types)
     } finally {
@@ -141,7 +147,9 @@ class ContainerSession implements Session {
     const [header, ...lines] = parseCsv(output.toString('utf8'))
     if (header === undefined || types?.length === 0) return []
     const parsers = header.map((_, column) => (types === null ? (text: string): unknown => text : parserOfTypeName(types[column] ?? 'text')))
-    return lines.map((fields) => Object.fromEntries(header.map((name, column) => [name, fields[column] === this.#marks.null ? null : parsers[column]?.(fields[column] ?? '')])))
+    return lines.map((fields) =>
+      Object.fromEntries(header.map((name, column) => [name, fields[column] === this.#marks.null ? null : parsers[column]?.(fields[column] ?? '')])),
+    )
   }
 
   async *copyOut(sql: string): AsyncGenerator<Uint8Array, void, undefined> {
@@ -217,12 +225,18 @@ class ContainerSession implements Session {
     const [exitCode] = (await ended) as [number | null]
     if (exitCode === 0) return Number(output.stdout.trim())
     const message = /ERROR:\s+(.*)/.exec(output.stderr)?.[1] ?? output.stderr.trim()
-    throw containerFailure(this.#access.container, exitCode, output.stderr) ?? new Failure('query-failed', `cannot copy into database "${this.database}": ${message}`)
+    throw (
+      containerFailure(this.#access.container, exitCode, output.stderr) ??
+      new Failure('query-failed', `cannot copy into database "${this.database}": ${message}`)
+    )
   }
 
   async cancel(): Promise<void> {
     if (this.backendPid === 0) return
-    const call = await psqlCall(this.target, this.#access, { applicationName: 'tidemark control' }, ['--command', `SELECT pg_catalog.pg_cancel_backend(${this.backendPid})`])
+    const call = await psqlCall(this.target, this.#access, { applicationName: 'tidemark control' }, [
+      '--command',
+      `SELECT pg_catalog.pg_cancel_backend(${this.backendPid})`,
+    ])
     const run = await runProgram(call.program, call.args, { environment: call.environment, cwd: '/', signal: AbortSignal.timeout(10_000) })
     if (run.exitCode !== 0) throw new Failure('tool-failed', `cannot cancel the statement in ${nameOfContainer(this.#access.container)}: ${run.stderr.trim()}`)
   }
@@ -234,7 +248,10 @@ class ContainerSession implements Session {
     this.#child.stdout?.resume()
     const gone = once(this.#child, 'exit')
     const timer = new AbortController()
-    const late = delay(this.#broken === null ? 2_000 : 200, undefined, { signal: timer.signal }).then(() => this.#child.kill('SIGKILL'), () => false)
+    const late = delay(this.#broken === null ? 2_000 : 200, undefined, { signal: timer.signal }).then(
+      () => this.#child.kill('SIGKILL'),
+      () => false,
+    )
     await gone
     timer.abort()
     await late
@@ -282,7 +299,9 @@ class ContainerSession implements Session {
     if (this.#options.signal?.aborted === true) return this.#options.signal.reason
     if (error instanceof Failure) return error
     const said = this.#stderr.trim().split('\n').slice(-2).join(' | ')
-    this.#broken ??= new Failure('connection-lost', `the session in ${nameOfContainer(this.#access.container)} broke: ${said || messageOf(error)}`, { cause: error })
+    this.#broken ??= new Failure('connection-lost', `the session in ${nameOfContainer(this.#access.container)} broke: ${said || messageOf(error)}`, {
+      cause: error,
+    })
     return this.#broken
   }
 

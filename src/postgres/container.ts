@@ -29,7 +29,12 @@ export interface ProgramCall {
 /** The call that runs a program inside the container. `secret` variables are named in the arguments, their values go through docker's environment. */
 export function callInContainer(
   access: Pick<ContainerAccess, 'container' | 'docker'>,
-  inside: { readonly command: readonly string[]; readonly environment?: Readonly<Record<string, string>>; readonly secret?: Readonly<Record<string, string>>; readonly stdin?: boolean },
+  inside: {
+    readonly command: readonly string[]
+    readonly environment?: Readonly<Record<string, string>>
+    readonly secret?: Readonly<Record<string, string>>
+    readonly stdin?: boolean
+  },
 ): ProgramCall {
   const variables = [
     ...Object.entries(inside.environment ?? {}).flatMap(([name, value]) => ['-e', `${name}=${value}`]),
@@ -47,7 +52,9 @@ export function callInContainer(
 
 function composeBase(docker: DockerAccess, container: ContainerTarget & { kind: 'compose' }): { program: string; args: readonly string[] } {
   const options = [...container.files.flatMap((file) => ['-f', file]), ...(container.project === null ? [] : ['-p', container.project])]
-  return docker.composeProgram === 'docker-compose' ? { program: 'docker-compose', args: options } : { program: docker.program ?? 'docker', args: ['compose', ...options] }
+  return docker.composeProgram === 'docker-compose'
+    ? { program: 'docker-compose', args: options }
+    : { program: docker.program ?? 'docker', args: ['compose', ...options] }
 }
 
 export function dockerEnvironment(docker: DockerAccess): Record<string, string> {
@@ -75,7 +82,10 @@ export function containerFailure(container: ContainerTarget, exitCode: number | 
   }
   if (/Cannot connect to the Docker daemon|permission denied while trying to connect|error during connect/i.test(stderr)) {
     return new Failure('tool-failed', `cannot reach docker for ${name}: ${firstLine(stderr)}`, {
-      hints: ['is the docker service running, and may this account use it (group docker)?', 'where Tidemark itself runs in a container, connect by host name instead of container'],
+      hints: [
+        'is the docker service running, and may this account use it (group docker)?',
+        'where Tidemark itself runs in a container, connect by host name instead of container',
+      ],
       details: { dockerReachable: false },
     })
   }
@@ -86,7 +96,11 @@ export function containerFailure(container: ContainerTarget, exitCode: number | 
 }
 
 /** Runs a short program in the container; failures of docker itself are thrown, those of the program are for the caller. */
-export async function runInContainer(access: Pick<ContainerAccess, 'container' | 'docker'>, inside: Parameters<typeof callInContainer>[1], signal?: AbortSignal): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
+export async function runInContainer(
+  access: Pick<ContainerAccess, 'container' | 'docker'>,
+  inside: Parameters<typeof callInContainer>[1],
+  signal?: AbortSignal,
+): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
   const call = callInContainer(access, inside)
   const run = await runProgram(call.program, call.args, { environment: call.environment, ...(signal === undefined ? {} : { signal }) })
   if (run.exitCode !== 0) {

@@ -158,10 +158,12 @@ class DirectSession implements Session {
 
   async #run<T>(tried: string, work: () => Promise<T>): Promise<T> {
     if (this.#copying) throw new Error(`cannot ${tried} while the same session copies`)
-    const turn = this.#previous.catch(() => undefined).then(() => {
-      this.#requireAlive(tried)
-      return work()
-    })
+    const turn = this.#previous
+      .catch(() => undefined)
+      .then(() => {
+        this.#requireAlive(tried)
+        return work()
+      })
     this.#previous = turn
     try {
       return await turn

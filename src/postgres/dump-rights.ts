@@ -19,7 +19,7 @@ const namesShown = 5
  * for: each check is a query over the catalog.
  */
 export async function checkDumpRights(session: Session): Promise<readonly Finding[]> {
-  const [role] = await session.query<{ name: string; superuser: boolean; bypass: boolean; readsAll: boolean; }>(
+  const [role] = await session.query<{ name: string; superuser: boolean; bypass: boolean; readsAll: boolean }>(
     `SELECT rolname::text AS name, rolsuper AS superuser, rolbypassrls AS bypass,
         EXISTS (SELECT FROM pg_catalog.pg_roles g WHERE g.rolname = 'pg_read_all_data' AND pg_catalog.pg_has_role(r.oid, g.oid, 'USAGE')) AS "readsAll"
       FROM pg_catalog.pg_roles r WHERE rolname = current_user`,
@@ -129,7 +129,11 @@ async function rowSecurity(session: Session, role: string): Promise<readonly Fin
 async function secrecy(session: Session, role: string): Promise<Finding> {
   const [row] = await session.query<{ hashes: boolean }>(`SELECT pg_catalog.has_table_privilege('pg_catalog.pg_authid', 'SELECT') AS hashes`)
   return row?.hashes === true
-    ? { severity: 'warning', what: `the role ${role} can read the password hashes of all roles (pg_authid), so keep its password like a superuser's`, fixSql: null }
+    ? {
+        severity: 'warning',
+        what: `the role ${role} can read the password hashes of all roles (pg_authid), so keep its password like a superuser's`,
+        fixSql: null,
+      }
     : { severity: 'warning', what: `the role ${role} can read all data, so keep its password like a superuser's`, fixSql: null }
 }
 
@@ -151,10 +155,18 @@ async function specialTables(session: Session): Promise<readonly Finding[]> {
   const foreign = await relations(session, `c.relkind = 'f'`)
   const found: Finding[] = []
   if (unlogged.length > 0) {
-    found.push({ severity: 'warning', what: `${unlogged.length} unlogged table${plural(unlogged)} will be in dumps, but not in base backups, and are emptied by a crash: ${listed(unlogged)}`, fixSql: null })
+    found.push({
+      severity: 'warning',
+      what: `${unlogged.length} unlogged table${plural(unlogged)} will be in dumps, but not in base backups, and are emptied by a crash: ${listed(unlogged)}`,
+      fixSql: null,
+    })
   }
   if (foreign.length > 0) {
-    found.push({ severity: 'warning', what: `the rows of ${foreign.length} foreign table${plural(foreign)} live on another server and are not in any backup of this one: ${listed(foreign)}`, fixSql: null })
+    found.push({
+      severity: 'warning',
+      what: `the rows of ${foreign.length} foreign table${plural(foreign)} live on another server and are not in any backup of this one: ${listed(foreign)}`,
+      fixSql: null,
+    })
   }
   return found
 }

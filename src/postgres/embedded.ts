@@ -113,11 +113,16 @@ async function makeDirectories(options: EmbeddedServerOptions, account: ServerAc
   for (const path of [layout.dataDirectory, layout.socketDirectory]) await mkdir(path, { recursive: true, mode: 0o700 })
   await writeFile(layout.logFile, '', { mode: 0o600 })
   for (const path of [directory, layout.dataDirectory, layout.socketDirectory]) await chmod(path, 0o700)
-  if (account !== null) for (const path of [directory, layout.dataDirectory, layout.socketDirectory, layout.logFile]) await chown(path, account.uid, account.gid)
+  if (account !== null)
+    for (const path of [directory, layout.dataDirectory, layout.socketDirectory, layout.logFile]) await chown(path, account.uid, account.gid)
   return layout
 }
 
-async function initializeCluster(binDir: string, layout: Layout, how: { password: string; account: ServerAccount | null; options: EmbeddedServerOptions }): Promise<void> {
+async function initializeCluster(
+  binDir: string,
+  layout: Layout,
+  how: { password: string; account: ServerAccount | null; options: EmbeddedServerOptions },
+): Promise<void> {
   const passwordFile = join(layout.directory, 'password')
   await writeFile(passwordFile, how.password + '\n', { mode: 0o600 })
   if (how.account !== null) await chown(passwordFile, how.account.uid, how.account.gid)
@@ -132,7 +137,8 @@ async function initializeCluster(binDir: string, layout: Layout, how: { password
       ...how.account,
       ...(how.options.signal === undefined ? {} : { signal: how.options.signal }),
     })
-    if (run.exitCode !== 0) throw new Failure('tool-failed', `cannot make a cluster in ${layout.dataDirectory}: ${run.stderr.trim() || `initdb ended with ${run.signal}`}`)
+    if (run.exitCode !== 0)
+      throw new Failure('tool-failed', `cannot make a cluster in ${layout.dataDirectory}: ${run.stderr.trim() || `initdb ended with ${run.signal}`}`)
   } finally {
     await rm(passwordFile, { force: true })
   }
@@ -163,7 +169,9 @@ function embeddedServer(
     dataDirectory: layout.dataDirectory,
     socketDirectory: layout.socketDirectory,
     binDir: made.binDir,
-    get pid() { return server.pid },
+    get pid() {
+      return server.pid
+    },
     stop: server.stop,
     kill: server.kill,
     start: server.start,
@@ -202,7 +210,9 @@ async function defaultAccount(): Promise<ServerAccount | null> {
     const found = accounts.find((fields) => fields[0] === name)
     if (found !== undefined) return { uid: Number(found[2]), gid: Number(found[3]) }
   }
-  throw new Failure('config-invalid', 'cannot run an embedded PostgreSQL server as root, and there is no account "postgres" or "nobody"', { hints: ['run Tidemark as another account'] })
+  throw new Failure('config-invalid', 'cannot run an embedded PostgreSQL server as root, and there is no account "postgres" or "nobody"', {
+    hints: ['run Tidemark as another account'],
+  })
 }
 
 async function requireExecutable(program: string, account: ServerAccount | null): Promise<void> {

@@ -1,10 +1,25 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { derivedName, identifierAsNeeded, printableName, qualifiedName, quoteConninfo, quoteIdentifier, quoteLiteral, requireUsableName } from './identifiers.ts'
+import {
+  derivedName,
+  identifierAsNeeded,
+  printableName,
+  qualifiedName,
+  quoteConninfo,
+  quoteIdentifier,
+  quoteLiteral,
+  requireUsableName,
+} from './identifiers.ts'
 
 it('quotes names, constants and connection values', () => {
   expect(quoteIdentifier('a"b')).toBe('"a""b"')
-  expect([identifierAsNeeded('orders'), identifierAsNeeded('Orders'), identifierAsNeeded('order'), identifierAsNeeded('a b'), identifierAsNeeded('')]).toEqual(['orders', '"Orders"', '"order"', '"a b"', '""'])
+  expect([identifierAsNeeded('orders'), identifierAsNeeded('Orders'), identifierAsNeeded('order'), identifierAsNeeded('a b'), identifierAsNeeded('')]).toEqual([
+    'orders',
+    '"Orders"',
+    '"order"',
+    '"a b"',
+    '""',
+  ])
   expect(qualifiedName('my schema', 'select')).toBe('"my schema"."select"')
   expect(quoteLiteral("it's")).toBe("'it''s'")
   expect(quoteLiteral('a\\b')).toBe(" E'a\\\\b'")

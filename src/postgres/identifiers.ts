@@ -74,10 +74,14 @@ export function requireUsableName(name: string, what: string): void {
   if (name === '') throw new Failure('target-unsafe', `cannot use an empty ${what}`)
   const bytes = Buffer.byteLength(name)
   if (bytes > longestNameBytes) {
-    throw new Failure('target-unsafe', `cannot use this ${what}: it has ${bytes} bytes, PostgreSQL would cut it to ${longestNameBytes} and so mean another one`, {
-      hints: [`choose at most ${longestNameBytes} bytes, for example ${cutToBytes(name, longestNameBytes)}`],
-      details: { name, bytes },
-    })
+    throw new Failure(
+      'target-unsafe',
+      `cannot use this ${what}: it has ${bytes} bytes, PostgreSQL would cut it to ${longestNameBytes} and so mean another one`,
+      {
+        hints: [`choose at most ${longestNameBytes} bytes, for example ${cutToBytes(name, longestNameBytes)}`],
+        details: { name, bytes },
+      },
+    )
   }
 }
 

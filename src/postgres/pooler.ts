@@ -18,14 +18,22 @@ export async function requireSessionPooling(session: Session): Promise<void> {
   if (session.via === 'container') return
   const sharing = await sharesItsBackend(session)
   if (sharing === null) return
-  throw new Failure('pooler-refused', `cannot use ${placeOf(session.target)} for a backup: ${sharing}`, { hints: directHints(session.target), details: { provider: recogniseProvider(session.target.host) } })
+  throw new Failure('pooler-refused', `cannot use ${placeOf(session.target)} for a backup: ${sharing}`, {
+    hints: directHints(session.target),
+    details: { provider: recogniseProvider(session.target.host) },
+  })
 }
 
 /** What betrays the pooler, or null when there is none. */
 async function sharesItsBackend(session: Session): Promise<string | null> {
   const mark = randomBytes(8).toString('hex')
   await using second = await openDirectSession(session.target, { applicationName: 'tidemark pooler probe' })
-  const ask = async (of: Session) => (await of.query<{ pid: number; mark: string | null }>(`SELECT pg_catalog.pg_backend_pid() AS pid, pg_catalog.current_setting('tidemark.probe', true) AS mark`))[0]
+  const ask = async (of: Session) =>
+    (
+      await of.query<{ pid: number; mark: string | null }>(
+        `SELECT pg_catalog.pg_backend_pid() AS pid, pg_catalog.current_setting('tidemark.probe', true) AS mark`,
+      )
+    )[0]
   // A few rounds: which idle server process a pooler hands out is its own affair.
   for (let round = 0; round < 3; round += 1) {
     await session.query(`SELECT pg_catalog.set_config('tidemark.probe', $1, false)`, [mark])
@@ -34,8 +42,10 @@ async function sharesItsBackend(session: Session): Promise<string | null> {
     const other = await ask(second)
     const again = await ask(session)
     await second.query('ROLLBACK')
-    if (other?.pid === first?.pid || other?.mark === mark) return 'two connections were given the same server process, so a transaction pooler stands in between'
-    if (again?.pid !== first?.pid || again?.mark !== mark) return 'the server process changes between transactions and forgets session settings, so a transaction pooler stands in between'
+    if (other?.pid === first?.pid || other?.mark === mark)
+      return 'two connections were given the same server process, so a transaction pooler stands in between'
+    if (again?.pid !== first?.pid || again?.mark !== mark)
+      return 'the server process changes between transactions and forgets session settings, so a transaction pooler stands in between'
   }
   await session.query(`SELECT pg_catalog.set_config('tidemark.probe', '', false)`)
   return null
@@ -70,7 +80,9 @@ export function directHints(target: ConnectionTarget): readonly string[] {
     case 'Neon':
       return [`use the direct host: ${host?.replace(/-pooler(?=\.)/, '')}`]
     case 'Supabase':
-      return target.port === 6543 ? [`use the session pooler: the same host with port 5432 instead of 6543`, 'or the direct host: db.<project>.supabase.co:5432'] : ['use the direct host: db.<project>.supabase.co:5432']
+      return target.port === 6543
+        ? [`use the session pooler: the same host with port 5432 instead of 6543`, 'or the direct host: db.<project>.supabase.co:5432']
+        : ['use the direct host: db.<project>.supabase.co:5432']
     case 'DigitalOcean':
       return ['use the connection details of the cluster itself (port 25060), not those of the connection pool (25061)']
     default:

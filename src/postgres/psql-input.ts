@@ -16,6 +16,7 @@ export function literally(sql: string): string {
 /** A parameter as a constant for EXECUTE. */
 export function constantOf(parameter: Parameter): string {
   if (parameter === null) return 'NULL'
-  if (Array.isArray(parameter)) return quoteLiteral(`{${parameter.map((item) => `"${String(item).replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`).join(',')}}`)
+  if (Array.isArray(parameter))
+    return quoteLiteral(`{${parameter.map((item) => `"${String(item).replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`).join(',')}}`)
   return quoteLiteral(String(parameter))
 }

@@ -49,7 +49,12 @@ async function routeToContainer(target: ConnectionTarget, container: ContainerTa
     const unreachable = isFailure(error) && (error.details['dockerReachable'] === false || error.details['program'] === (options.docker?.program ?? 'docker'))
     if (!unreachable) throw error
     const host = target.host ?? (container.kind === 'container' ? container.name : container.service)
-    return { target: { ...target, host, container: null }, container: null, session: 'direct', note: `docker is not reachable from here (${messageOf(error)}), so ${name} is used as host name ${host}:${target.port}` }
+    return {
+      target: { ...target, host, container: null },
+      container: null,
+      session: 'direct',
+      note: `docker is not reachable from here (${messageOf(error)}), so ${name} is used as host name ${host}:${target.port}`,
+    }
   }
   if (target.host !== null && (await listens(target, options.signal))) {
     return { target, container: access, session: 'direct', note: `client programs run in ${name}; our own session connects to ${target.host}:${target.port}` }
@@ -87,7 +92,9 @@ export async function openSessionByRoute(target: ConnectionTarget, options: Sess
 const usualDocker: DockerAccess = { environment: { PATH: '/usr/local/bin:/usr/bin:/bin' } }
 
 export function openRoutedSession(route: Route, options: SessionOptions): Promise<Session> {
-  return route.session === 'container' && route.container !== null ? openContainerSession(route.target, route.container, options) : openDirectSession(route.target, options)
+  return route.session === 'container' && route.container !== null
+    ? openContainerSession(route.target, route.container, options)
+    : openDirectSession(route.target, options)
 }
 
 async function containerTools(access: ContainerAccess, signal?: AbortSignal): Promise<readonly ClientTools[]> {
@@ -104,10 +111,25 @@ async function containerTools(access: ContainerAccess, signal?: AbortSignal): Pr
 }
 
 /** Finds out how programs are run in the container, and whether its server wants a password on the socket. */
-export async function openContainer(target: ConnectionTarget, container: ContainerTarget, options: Pick<RouteOptions, 'docker' | 'signal'>): Promise<ContainerAccess> {
+export async function openContainer(
+  target: ConnectionTarget,
+  container: ContainerTarget,
+  options: Pick<RouteOptions, 'docker' | 'signal'>,
+): Promise<ContainerAccess> {
   const given = options.docker ?? usualDocker
   const docker = container.kind === 'compose' ? await withCompose(given) : given
-  const probe = { command: ['psql', '--no-psqlrc', '--no-password', '--tuples-only', `--username=${target.user}`, containerDatabaseArgument(target.database), '--command=SELECT 1'], environment: { LC_ALL: 'C' } }
+  const probe = {
+    command: [
+      'psql',
+      '--no-psqlrc',
+      '--no-password',
+      '--tuples-only',
+      `--username=${target.user}`,
+      containerDatabaseArgument(target.database),
+      '--command=SELECT 1',
+    ],
+    environment: { LC_ALL: 'C' },
+  }
   const run = await runInContainer({ container, docker }, probe, options.signal)
   if (run.exitCode === 0) return { container, docker, password: 'not-needed' }
   const said = run.stderr.replace(/^psql: (error: )?/gm, '').trim()
@@ -134,7 +156,9 @@ async function listens(target: ConnectionTarget, signal?: AbortSignal): Promise<
   if (target.host === null) return false
   const socket = target.host.startsWith('/') ? connect(`${target.host}/.s.PGSQL.${target.port}`) : connect(target.port, target.host)
   try {
-    await once(socket, 'connect', { signal: AbortSignal.any([AbortSignal.timeout(Math.min(target.connectTimeoutSeconds, 5) * 1_000), ...(signal === undefined ? [] : [signal])]) })
+    await once(socket, 'connect', {
+      signal: AbortSignal.any([AbortSignal.timeout(Math.min(target.connectTimeoutSeconds, 5) * 1_000), ...(signal === undefined ? [] : [signal])]),
+    })
     return true
   } catch {
     signal?.throwIfAborted()

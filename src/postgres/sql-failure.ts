@@ -70,7 +70,8 @@ export const poolerHints: readonly string[] = [
 /** The GRANT that removes "permission denied for table x" and the like. */
 export function grantHint(message: string, session: { user: string; database: string }): string {
   const role = /^[a-z_][a-z0-9_]*$/.test(session.user) ? session.user : `"${session.user.replaceAll('"', '""')}"`
-  const [, kind, object] = /permission denied for (?:materialized )?(table|view|sequence|schema|large object|relation|function|database) (.+)$/.exec(message) ?? []
+  const [, kind, object] =
+    /permission denied for (?:materialized )?(table|view|sequence|schema|large object|relation|function|database) (.+)$/.exec(message) ?? []
   switch (kind) {
     case 'table':
     case 'view':
@@ -104,7 +105,11 @@ export function connectFailure(error: unknown, target: ConnectionTarget): Failur
   const tried = `cannot connect to ${placeOf(target)} as user "${target.user}"`
   const sql = sqlErrorOf(error)
   const [code, why, hints] = sql === null ? judgeNetwork(error, target) : judgeRefusal(sql, target)
-  return new Failure(code, `${tried}: ${why}`, { hints, cause: error, details: { ...(sql === null ? { systemCode: systemCodeOf(error) ?? null } : { sqlState: sql.sqlState }), transient: isTransient(error) } })
+  return new Failure(code, `${tried}: ${why}`, {
+    hints,
+    cause: error,
+    details: { ...(sql === null ? { systemCode: systemCodeOf(error) ?? null } : { sqlState: sql.sqlState }), transient: isTransient(error) },
+  })
 }
 
 /** Whether waiting a little may help: the server is starting up, or the network hiccuped. */
@@ -154,7 +159,11 @@ function judgeNetwork(error: unknown, target: ConnectionTarget): Judgement {
   const failed = (why: string, ...hints: readonly string[]): Judgement => ['connection-failed', why, hints]
   switch (code) {
     case 'ECONNREFUSED':
-      return failed('nothing listens there', `is the server running? try: pg_isready -h ${target.host ?? '/var/run/postgresql'} -p ${target.port}`, 'is the port right?')
+      return failed(
+        'nothing listens there',
+        `is the server running? try: pg_isready -h ${target.host ?? '/var/run/postgresql'} -p ${target.port}`,
+        'is the port right?',
+      )
     case 'ENOENT':
       return failed('there is no such socket', 'is the server running on this machine?', 'name the host, or the socket directory: ?host=/run/postgresql')
     case 'EACCES':
@@ -168,7 +177,11 @@ function judgeNetwork(error: unknown, target: ConnectionTarget): Judgement {
     case 'ENETUNREACH':
       return failed('the host cannot be reached', 'is there a firewall in between? is this address on the allow-list of the server?')
     case 'ERR_TLS_CERT_ALTNAME_INVALID':
-      return failed("the server's certificate is for another host name", 'connect by the name in the certificate', 'or check the signature only: sslmode=verify-ca')
+      return failed(
+        "the server's certificate is for another host name",
+        'connect by the name in the certificate',
+        'or check the signature only: sslmode=verify-ca',
+      )
     case 'CERT_HAS_EXPIRED':
     case 'CERT_NOT_YET_VALID':
       return failed("the server's certificate has expired or is not valid yet", "renew it, or check this machine's clock")
@@ -183,9 +196,12 @@ function judgeNetwork(error: unknown, target: ConnectionTarget): Judgement {
     default:
   }
   const message = messageOf(error)
-  if (/does not support SSL/.test(message)) return failed('the server does not offer TLS', 'turn ssl on in postgresql.conf, or use sslmode=disable on a trusted network')
-  if (/timeout expired/.test(message)) return failed(`no answer within ${target.connectTimeoutSeconds} s`, 'is there a firewall in between? is this address on the allow-list of the server?')
-  if (/terminated unexpectedly|ECONNRESET/.test(message)) return failed('the server ended the connection at once', 'is this really the port of PostgreSQL? what does its log say?')
+  if (/does not support SSL/.test(message))
+    return failed('the server does not offer TLS', 'turn ssl on in postgresql.conf, or use sslmode=disable on a trusted network')
+  if (/timeout expired/.test(message))
+    return failed(`no answer within ${target.connectTimeoutSeconds} s`, 'is there a firewall in between? is this address on the allow-list of the server?')
+  if (/terminated unexpectedly|ECONNRESET/.test(message))
+    return failed('the server ended the connection at once', 'is this really the port of PostgreSQL? what does its log say?')
   return failed(message)
 }
 

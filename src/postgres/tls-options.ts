@@ -12,7 +12,9 @@ export async function tlsOptions(target: ConnectionTarget): Promise<ConnectionOp
   const verifies = mode === 'verify-ca' || mode === 'verify-full'
   const crl = target.parameters['sslcrl']
   if (target.parameters['sslcrldir'] !== undefined) {
-    throw new Failure('connection-invalid', 'the connection names a directory of revocation lists (sslcrldir), which is not supported', { hints: ['name one file: sslcrl=FILE'] })
+    throw new Failure('connection-invalid', 'the connection names a directory of revocation lists (sslcrldir), which is not supported', {
+      hints: ['name one file: sslcrl=FILE'],
+    })
   }
   return {
     rejectUnauthorized: verifies,
@@ -33,7 +35,10 @@ export function trustedAuthorities(): ReadonlySet<string> {
 function minimumVersion(wanted: string | undefined): ConnectionOptions {
   if (wanted === undefined) return {}
   const known = (['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'] as const).find((version) => version === wanted)
-  if (known === undefined) throw new Failure('connection-invalid', `ssl_min_protocol_version of the connection is "${wanted}"`, { hints: ['known are TLSv1, TLSv1.1, TLSv1.2, TLSv1.3'] })
+  if (known === undefined)
+    throw new Failure('connection-invalid', `ssl_min_protocol_version of the connection is "${wanted}"`, {
+      hints: ['known are TLSv1, TLSv1.1, TLSv1.2, TLSv1.3'],
+    })
   return { minVersion: known }
 }
 

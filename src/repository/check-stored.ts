@@ -82,7 +82,10 @@ export async function* scannedDump(storage: Storage, file: StoredFile, expected:
     everyMs: 250,
     report: (doneBytes) => context.emit({ type: 'step-progress', step: 'read-back', doneBytes, expectedBytes: file.sizeBytes }),
   })
-  const reader = createDumpReader(expected.format === 'plain' ? 'plain' : 'custom', { fingerprint: expected.fingerprint !== null, settings: expected.fingerprint?.settings ?? null })
+  const reader = createDumpReader(expected.format === 'plain' ? 'plain' : 'custom', {
+    fingerprint: expected.fingerprint !== null,
+    settings: expected.fingerprint?.settings ?? null,
+  })
   for await (const chunk of plainBytes(stored, outerCompressionOf(expected.fileName), { signal: context.signal, maxBytes: expected.plainBytes })) {
     reader.write(chunk)
     await reader.pending()
@@ -90,7 +93,9 @@ export async function* scannedDump(storage: Storage, file: StoredFile, expected:
   }
   const content = await reader.end()
   if (content.sizeBytes !== expected.plainBytes) {
-    throw new Failure('integrity', `${expected.fileName} decompresses to ${content.sizeBytes} bytes; pg_dump wrote ${expected.plainBytes}`, { details: { object: expected.fileName } })
+    throw new Failure('integrity', `${expected.fileName} decompresses to ${content.sizeBytes} bytes; pg_dump wrote ${expected.plainBytes}`, {
+      details: { object: expected.fileName },
+    })
   }
   requireSame(expected, content)
   return content
@@ -98,7 +103,8 @@ export async function* scannedDump(storage: Storage, file: StoredFile, expected:
 
 function requireSame(expected: ExpectedDump, content: DumpContent): void {
   const difference = expected.fingerprint === null || content.fingerprint === null ? null : sameFingerprint(expected.fingerprint, content.fingerprint)
-  if (difference !== null) throw new Failure('integrity', `${expected.fileName} does not hold what was dumped: ${difference}`, { details: { object: expected.fileName } })
+  if (difference !== null)
+    throw new Failure('integrity', `${expected.fileName} does not hold what was dumped: ${difference}`, { details: { object: expected.fileName } })
 }
 
 /** The stored object that a failure of reading is about, where it names one. */

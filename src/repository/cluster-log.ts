@@ -56,7 +56,8 @@ export function emptyState(cluster: string): ClusterState {
 
 /** Applies one entry. Throws `integrity` for an entry that cannot follow: wrong number, broken chain, unknown backup. */
 export function applyEntry(state: ClusterState, entry: CommitEntry, digest: string): ClusterState {
-  const broken = (why: string) => new Failure('integrity', `the commit log of cluster "${state.cluster}" is broken at entry ${entry.number}: ${why}`, { details: { entry: entry.number } })
+  const broken = (why: string) =>
+    new Failure('integrity', `the commit log of cluster "${state.cluster}" is broken at entry ${entry.number}: ${why}`, { details: { entry: entry.number } })
   if (entry.cluster !== state.cluster) throw broken(`it belongs to cluster "${entry.cluster}"`)
   if (entry.number !== state.head + 1) throw broken(`expected number ${state.head + 1}`)
   if (entry.previous !== state.headDigest) throw broken(`it names ${entry.previous ?? 'nothing'} as its predecessor, which is ${state.headDigest ?? 'nothing'}`)
@@ -115,7 +116,14 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
     case 'damaged':
       return withBackup(entry.backup, (record) => ({ ...record, state: 'damaged', problems: entry.problems, provenAt: null }))
     case 'proven':
-      return withBackup(entry.backup, (record) => ({ ...record, state: 'proven', problems: [], verifiedAt: entry.at, provenAt: entry.at, restoreSeconds: entry.restoreSeconds }))
+      return withBackup(entry.backup, (record) => ({
+        ...record,
+        state: 'proven',
+        problems: [],
+        verifiedAt: entry.at,
+        provenAt: entry.at,
+        restoreSeconds: entry.restoreSeconds,
+      }))
     case 'disproven':
       return withBackup(entry.backup, (record) => ({
         ...record,

@@ -29,7 +29,15 @@ const objectRef = z.object({ key: z.string(), sha256: z.string() })
 const backupId = z.string().min(1).max(64)
 
 const entrySchema = z.discriminatedUnion('kind', [
-  z.object({ ...common, kind: z.literal('begin'), epoch: z.number().int(), takesOver: z.number().int().nullable(), holder: holderSchema, verb: z.string(), objects: z.array(z.string()) }),
+  z.object({
+    ...common,
+    kind: z.literal('begin'),
+    epoch: z.number().int(),
+    takesOver: z.number().int().nullable(),
+    holder: holderSchema,
+    verb: z.string(),
+    objects: z.array(z.string()),
+  }),
   z.object({ ...common, kind: z.literal('backup'), epoch: z.number().int(), backup: backupFactsSchema, manifest: objectRef }),
   z.object({ ...common, kind: z.literal('abandon'), epoch: z.number().int() }),
   z.object({ ...common, kind: z.literal('end'), epoch: z.number().int(), outcome: z.enum(['ok', 'partial', 'failed', 'cancelled']) }),
@@ -81,7 +89,9 @@ export function decodeEntry(key: string, bytes: Uint8Array): CommitEntry {
   const parsed = entrySchema.safeParse(json)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]
-    throw new Failure('integrity', `commit entry ${key} is not what Tidemark writes: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`, { details: { object: key } })
+    throw new Failure('integrity', `commit entry ${key} is not what Tidemark writes: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`, {
+      details: { object: key },
+    })
   }
   return parsed.data
 }

@@ -68,7 +68,9 @@ describe('the commit log', () => {
     const lease = await takeLease(storage, begin('r1'), alive, context)
     await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts('1'), manifest, run: 'r1' })
     const empty = await readClusterLog(storage, 'nexo', context)
-    await Promise.all(Array.from({ length: 16 }, (_, number) => append(storage, empty, { kind: 'pin', backup: '1', reason: `writer ${number}`, run: `w${number}` }, context)))
+    await Promise.all(
+      Array.from({ length: 16 }, (_, number) => append(storage, empty, { kind: 'pin', backup: '1', reason: `writer ${number}`, run: `w${number}` }, context)),
+    )
     const state = await readClusterLog(storage, 'nexo', context)
     expect(state.head).toBe(2 + 16)
     await lease.end('ok')

@@ -21,7 +21,9 @@ export async function readClusterLog(storage: Storage, cluster: string, context:
   let state = emptyState(cluster)
   for (let first = 1; first <= listed; first += readsAtOnce) {
     const numbers = Array.from({ length: Math.min(readsAtOnce, listed - first + 1) }, (_, offset) => first + offset)
-    const batch = await Promise.all(numbers.map((number) => readObject(storage, commitKey(cluster, number), entryLimitBytes, context.signal).catch(entryMissing(cluster, number))))
+    const batch = await Promise.all(
+      numbers.map((number) => readObject(storage, commitKey(cluster, number), entryLimitBytes, context.signal).catch(entryMissing(cluster, number))),
+    )
     for (const [offset, bytes] of batch.entries()) state = applyEntry(state, decodeEntry(commitKey(cluster, first + offset), bytes), digestOf(bytes))
   }
   return followLog(storage, state, context)

@@ -15,9 +15,32 @@ const alive: Whereabouts = { self: { host: 'a', pid: 1, place: null, startedTick
 function facts(id: string): BackupFacts {
   const times = { startedAt: '2026-11-21T10:00:00.000Z', endedAt: `2026-11-21T10:00:0${id}.000Z` }
   const sizes = { sizeBytes: 1, storedBytes: 1, checksum: 'sha256:00', key: `${id}.dump`, fileName: `${id}.dump` }
-  const unknown = { name: null, encryption: null, postgresVersion: null, startLsn: null, stopLsn: null, timeline: null, container: null, user: null, hostname: null }
+  const unknown = {
+    name: null,
+    encryption: null,
+    postgresVersion: null,
+    startLsn: null,
+    stopLsn: null,
+    timeline: null,
+    container: null,
+    user: null,
+    hostname: null,
+  }
   const kind = { type: 'dump', format: 'custom', compression: 'none', category: 'daily', committedAs: 'verified' } as const
-  return { id, cluster: 'nexo', database: 'nexo', tables: [], toolVersion: '0', partial: false, safety: false, adopted: false, ...times, ...sizes, ...unknown, ...kind }
+  return {
+    id,
+    cluster: 'nexo',
+    database: 'nexo',
+    tables: [],
+    toolVersion: '0',
+    partial: false,
+    safety: false,
+    adopted: false,
+    ...times,
+    ...sizes,
+    ...unknown,
+    ...kind,
+  }
 }
 
 /** Two backups, and a deletion of the first that somebody has agreed to, under its lease. */
@@ -50,7 +73,10 @@ describe('a deletion that was agreed to', () => {
   test('does not remove a backup that was pinned in the meantime, by somebody who needs no lease', async () => {
     const { storage, plan, lease, repository, between } = await agreed()
     await between({ kind: 'pin', backup: '1', reason: 'audit', run: 'p' })
-    await expect(executeDelete(repository, lease, plan, 'test', 'd')).rejects.toMatchObject({ code: 'target-unsafe', message: expect.stringContaining('audit') as string })
+    await expect(executeDelete(repository, lease, plan, 'test', 'd')).rejects.toMatchObject({
+      code: 'target-unsafe',
+      message: expect.stringContaining('audit') as string,
+    })
     expect(survives(await readClusterLog(storage, 'nexo', context))).toBe(true)
     expect(await storage.stat('1.dump')).toBeDefined()
     await lease.end('failed')
@@ -59,7 +85,10 @@ describe('a deletion that was agreed to', () => {
   test('does not remove what became the last good backup in the meantime', async () => {
     const { storage, plan, lease, repository, between } = await agreed()
     await between({ kind: 'damaged', backup: '2', problems: [{ code: 'integrity', object: '2.dump', message: 'bad' }], run: 'v' })
-    await expect(executeDelete(repository, lease, plan, 'test', 'd')).rejects.toMatchObject({ code: 'target-unsafe', message: expect.stringContaining('last good') as string })
+    await expect(executeDelete(repository, lease, plan, 'test', 'd')).rejects.toMatchObject({
+      code: 'target-unsafe',
+      message: expect.stringContaining('last good') as string,
+    })
     expect(survives(await readClusterLog(storage, 'nexo', context))).toBe(true)
     await lease.end('failed')
   })

@@ -33,7 +33,9 @@ export async function planDelete(repository: Repository, state: ClusterState, re
 
 /** Pins and verdicts need no lease, so they are looked at again in the moment of the deletion. */
 function judge(state: ClusterState, record: BackupRecord): Pick<DeletePlan, 'refusals' | 'warnings'> {
-  const others = livingBackups(state).filter((other) => other.facts.id !== record.facts.id && other.facts.database === record.facts.database && !other.facts.partial && !other.facts.safety)
+  const others = livingBackups(state).filter(
+    (other) => other.facts.id !== record.facts.id && other.facts.database === record.facts.database && !other.facts.partial && !other.facts.safety,
+  )
   const refusals: string[] = []
   if (record.pinned) refusals.push(`it is pinned (${record.pinReason ?? 'no reason given'}); unpin it first: tidemark unpin ${record.facts.id}`)
   const good = record.state !== 'damaged' && !record.facts.partial

@@ -38,16 +38,27 @@ export function findBackup(state: ClusterState, wanted: string): BackupRecord {
   const [only, other] = matches
   if (only === undefined) throw none(state, `nothing is called "${wanted}"`)
   if (other !== undefined) {
-    throw new Failure('usage-invalid', `"${wanted}" means more than one backup of cluster "${state.cluster}"`, { hints: matches.slice(0, 5).map(({ facts }) => `${facts.id}  ${facts.fileName}`) })
+    throw new Failure('usage-invalid', `"${wanted}" means more than one backup of cluster "${state.cluster}"`, {
+      hints: matches.slice(0, 5).map(({ facts }) => `${facts.id}  ${facts.fileName}`),
+    })
   }
   return only
 }
 
 function none(state: ClusterState, why: string): Failure {
-  return new Failure('backup-missing', `cluster "${state.cluster}" has no such backup: ${why}`, { hints: ['see what there is: tidemark list', 'make one: tidemark backup'] })
+  return new Failure('backup-missing', `cluster "${state.cluster}" has no such backup: ${why}`, {
+    hints: ['see what there is: tidemark list', 'make one: tidemark backup'],
+  })
 }
 
 /** The newest intact backup of the same database beside a damaged one, to be named in the failure. */
 export function newestIntactBeside(state: ClusterState, damaged: BackupRecord): BackupRecord | undefined {
-  return livingBackups(state).find((record) => record.facts.id !== damaged.facts.id && record.state !== 'damaged' && !record.facts.partial && !record.facts.safety && record.facts.database === damaged.facts.database)
+  return livingBackups(state).find(
+    (record) =>
+      record.facts.id !== damaged.facts.id &&
+      record.state !== 'damaged' &&
+      !record.facts.partial &&
+      !record.facts.safety &&
+      record.facts.database === damaged.facts.database,
+  )
 }

@@ -12,7 +12,8 @@ export function clusterSegment(cluster: string): string {
   const segment = [...new TextEncoder().encode(cluster)]
     .map((byte) => (/[A-Za-z0-9_-]/.test(String.fromCharCode(byte)) ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`))
     .join('')
-  if (segment.length > 200) throw new Failure('usage-invalid', `the cluster name "${cluster}" is too long to be a folder; give it a shorter one in the configuration`)
+  if (segment.length > 200)
+    throw new Failure('usage-invalid', `the cluster name "${cluster}" is too long to be a folder; give it a shorter one in the configuration`)
   return segment
 }
 

@@ -76,7 +76,13 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
   } catch (error) {
     await heart.stop()
     // Nothing was written yet: saying so spares the next run the wait until this lease is stale. Where that fails too, it is.
-    await append(storage, state, { kind: 'end', epoch, outcome: 'failed', run: request.run }, { ...context, signal: new AbortController().signal }, { epoch }).catch((ending: unknown) =>
+    await append(
+      storage,
+      state,
+      { kind: 'end', epoch, outcome: 'failed', run: request.run },
+      { ...context, signal: new AbortController().signal },
+      { epoch },
+    ).catch((ending: unknown) =>
       context.emit({ type: 'note', message: `the lease could not be given back (${messageOf(ending)}); it is free after ${leaseTtlMs / 1000} s` }),
     )
     throw error
@@ -150,7 +156,14 @@ async function forgetHeartbeats(storage: Storage, cluster: string, epoch: number
 function beat(storage: Storage, request: LeaseRequest, holder: Holder, epoch: number, context: Context) {
   const stop = new AbortController()
   const write = async () => {
-    const text = JSON.stringify({ format: 'tidemark-lease/1', epoch, run: request.run, holder, renewedAt: utc(context.clock.now()), ttlSeconds: leaseTtlMs / 1000 })
+    const text = JSON.stringify({
+      format: 'tidemark-lease/1',
+      epoch,
+      run: request.run,
+      holder,
+      renewedAt: utc(context.clock.now()),
+      ttlSeconds: leaseTtlMs / 1000,
+    })
     await storage.put(leaseKey(request.cluster, epoch), new TextEncoder().encode(`${text}\n`), { contentType: 'application/json' })
   }
   const first = write()
@@ -194,8 +207,12 @@ async function storageNow(storage: Storage, cluster: string, context: Context): 
 
 function lockedBy(cluster: string, run: OpenRun, ageMs?: number): Failure {
   const seen = ageMs === undefined ? '' : `, last sign ${Math.max(0, Math.round(ageMs / 1000))} s ago`
-  return new Failure('locked', `cluster "${cluster}" is in use by ${run.verb} ${run.run} on ${run.holder.host} (process ${run.holder.pid}) since ${run.at}${seen}`, {
-    hints: ['wait for it to end, or stop it', `a run that died is taken over by itself ${leaseTtlMs / 1000} s after its last sign`],
-    details: { run: run.run, host: run.holder.host, pid: run.holder.pid, since: run.at },
-  })
+  return new Failure(
+    'locked',
+    `cluster "${cluster}" is in use by ${run.verb} ${run.run} on ${run.holder.host} (process ${run.holder.pid}) since ${run.at}${seen}`,
+    {
+      hints: ['wait for it to end, or stop it', `a run that died is taken over by itself ${leaseTtlMs / 1000} s after its last sign`],
+      details: { run: run.run, host: run.holder.host, pid: run.holder.pid, since: run.at },
+    },
+  )
 }

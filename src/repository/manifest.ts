@@ -63,7 +63,9 @@ const manifestSchema = z.object({
   leftOut: z.array(z.object({ what: z.string(), why: z.string() })),
   warnings: z.array(z.string()),
   dumpTool: z.string().nullable(),
-  selection: z.object({ schemaOnly: z.boolean(), dataOnly: z.boolean(), tables: z.array(z.string()), schemas: z.array(z.string()), excludeTables: z.array(z.string()) }).nullable(),
+  selection: z
+    .object({ schemaOnly: z.boolean(), dataOnly: z.boolean(), tables: z.array(z.string()), schemas: z.array(z.string()), excludeTables: z.array(z.string()) })
+    .nullable(),
 })
 
 export interface Manifest extends Omit<z.infer<typeof manifestSchema>, 'fingerprint'> {
@@ -80,7 +82,9 @@ export async function readManifest(storage: Storage, record: BackupRecord, signa
   const { key, sha256 } = record.manifest
   const bytes = await readObject(storage, key, manifestLimitBytes, signal)
   if (digestOf(bytes) !== sha256) {
-    throw new Failure('integrity', `the manifest of backup ${record.facts.id} was changed: ${key} does not have the digest that the commit log states`, { details: { object: key, backup: record.facts.id } })
+    throw new Failure('integrity', `the manifest of backup ${record.facts.id} was changed: ${key} does not have the digest that the commit log states`, {
+      details: { object: key, backup: record.facts.id },
+    })
   }
   return decodeManifest(key, bytes)
 }
@@ -95,7 +99,9 @@ export function decodeManifest(key: string, bytes: Uint8Array): Manifest {
   const parsed = manifestSchema.safeParse(json)
   if (!parsed.success) {
     const issue = parsed.error.issues[0]
-    throw new Failure('integrity', `manifest ${key} is not what Tidemark writes: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`, { details: { object: key } })
+    throw new Failure('integrity', `manifest ${key} is not what Tidemark writes: ${issue?.path.join('.') ?? ''} ${issue?.message ?? ''}`, {
+      details: { object: key },
+    })
   }
   return { ...parsed.data, fingerprint: parsed.data.fingerprint === null ? null : parseFingerprint(parsed.data.fingerprint) }
 }

@@ -27,7 +27,11 @@ export async function* readChecked(storage: Storage, file: StoredFile, signal?: 
 }
 
 /** Undoes the outer compression, if there is one. `maxBytes` is the size that the manifest states: a bomb ends there. */
-export function plainBytes(source: AsyncIterable<Uint8Array>, compression: OuterCompression, options: { signal?: AbortSignal; maxBytes: number }): AsyncIterable<Uint8Array> {
+export function plainBytes(
+  source: AsyncIterable<Uint8Array>,
+  compression: OuterCompression,
+  options: { signal?: AbortSignal; maxBytes: number },
+): AsyncIterable<Uint8Array> {
   if (compression === 'zstd') return decompressZstd(source, options)
   return compression === 'gzip' ? decompressGzip(source, options) : atMost(source, options.maxBytes, 'the dump')
 }

@@ -31,7 +31,9 @@ const descriptorLimitBytes = 64 * 1024
 export async function openRepository(name: string, storage: Storage, signal?: AbortSignal): Promise<Repository> {
   const bytes = await readObjectIfThere(storage, repositoryKey, descriptorLimitBytes, signal)
   if (bytes === undefined) {
-    throw new Failure('repository-missing', `there is no repository at ${storage.location}`, { hints: ['create one: tidemark repo init', 'is the path or the bucket right?'] })
+    throw new Failure('repository-missing', `there is no repository at ${storage.location}`, {
+      hints: ['create one: tidemark repo init', 'is the path or the bucket right?'],
+    })
   }
   return describe(name, storage, bytes)
 }
@@ -53,11 +55,21 @@ export async function openOrCreateRepository(name: string, storage: Storage, lay
   context.emit({ type: 'step-begun', step: 'test-storage', subject: storage.location, expectedBytes: null })
   const found = await probeConditionalCreate(storage, '.tidemark/probe/')
   if (found !== 'atomic') {
-    throw new Failure('storage-unsafe', `${storage.location} cannot hold a repository: creating an object only if it is absent is ${found === 'racy' ? 'not atomic there (two of sixteen writers won)' : 'not supported there'}`, {
-      hints: ['see what the storage can do: tidemark repo test', 'use another storage, or a local path'],
-    })
+    throw new Failure(
+      'storage-unsafe',
+      `${storage.location} cannot hold a repository: creating an object only if it is absent is ${found === 'racy' ? 'not atomic there (two of sixteen writers won)' : 'not supported there'}`,
+      {
+        hints: ['see what the storage can do: tidemark repo test', 'use another storage, or a local path'],
+      },
+    )
   }
-  const descriptor = { format: 'tidemark-repository/1', id: randomBytes(16).toString('hex'), createdAt: utc(context.clock.now()), layout, conditionalCreate: 'atomic' }
+  const descriptor = {
+    format: 'tidemark-repository/1',
+    id: randomBytes(16).toString('hex'),
+    createdAt: utc(context.clock.now()),
+    layout,
+    conditionalCreate: 'atomic',
+  }
   try {
     const bytes = new TextEncoder().encode(`${JSON.stringify(descriptor, null, 2)}\n`)
     await storage.put(repositoryKey, bytes, { ifAbsent: true, contentType: 'application/json', signal: context.signal })
@@ -82,11 +94,16 @@ function describe(name: string, storage: Storage, bytes: Uint8Array): Repository
   }
   const format: unknown = typeof json === 'object' && json !== null && 'format' in json ? json.format : undefined
   if (format !== 'tidemark-repository/1') {
-    throw new Failure('repository-format', `the repository at ${storage.location} has the format ${JSON.stringify(format)}; this version knows "tidemark-repository/1"`, {
-      hints: ['update Tidemark: a newer version may have written this repository'],
-    })
+    throw new Failure(
+      'repository-format',
+      `the repository at ${storage.location} has the format ${JSON.stringify(format)}; this version knows "tidemark-repository/1"`,
+      {
+        hints: ['update Tidemark: a newer version may have written this repository'],
+      },
+    )
   }
   const parsed = descriptorSchema.safeParse(json)
-  if (!parsed.success) throw new Failure('repository-format', `${repositoryKey} at ${storage.location} is not what Tidemark writes: ${parsed.error.issues[0]?.message ?? ''}`)
+  if (!parsed.success)
+    throw new Failure('repository-format', `${repositoryKey} at ${storage.location} is not what Tidemark writes: ${parsed.error.issues[0]?.message ?? ''}`)
   return { name, storage, id: parsed.data.id, layout: parsed.data.layout }
 }

@@ -51,8 +51,15 @@ function cannotUse(workDirectory: string): (error: unknown) => never {
   return (error) => {
     const code = systemCodeOf(error)
     if (code === undefined) throw error
-    if (code === 'ENOSPC' || code === 'EDQUOT') throw new Failure('space-low', `there is no space left in the work directory ${workDirectory}`, { cause: error, hints: [`df -h ${workDirectory}`, 'or use another: TIDEMARK_WORK_DIR=/directory'] })
-    throw new Failure('config-invalid', `the work directory ${workDirectory} cannot be used: ${messageOf(error)}`, { cause: error, hints: ['name one that can be written to: TIDEMARK_WORK_DIR=/directory', `ls -ld ${workDirectory}`] })
+    if (code === 'ENOSPC' || code === 'EDQUOT')
+      throw new Failure('space-low', `there is no space left in the work directory ${workDirectory}`, {
+        cause: error,
+        hints: [`df -h ${workDirectory}`, 'or use another: TIDEMARK_WORK_DIR=/directory'],
+      })
+    throw new Failure('config-invalid', `the work directory ${workDirectory} cannot be used: ${messageOf(error)}`, {
+      cause: error,
+      hints: ['name one that can be written to: TIDEMARK_WORK_DIR=/directory', `ls -ld ${workDirectory}`],
+    })
   }
 }
 
@@ -82,7 +89,8 @@ async function isOrphan(path: string, context: Context): Promise<boolean> {
   // In a work directory that all may write to, others could put links and folders under our names.
   if (stats === undefined || !stats.isDirectory() || stats.uid !== userInfo().uid) return false
   const owner = await readOwner(path)
-  if (owner !== null && owner.place === (await pidNamespace()) && sameBoot(owner.mark, (await ownProcess()).mark)) return (await startMark(owner.pid)) !== owner.mark
+  if (owner !== null && owner.place === (await pidNamespace()) && sameBoot(owner.mark, (await ownProcess()).mark))
+    return (await startMark(owner.pid)) !== owner.mark
   return context.clock.now().epochMilliseconds - stats.mtimeMs > unknownOwnerHours * 3_600_000
 }
 

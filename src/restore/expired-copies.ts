@@ -17,7 +17,11 @@ export async function sweepExpiredCopies(session: Session, context: Context): Pr
     try {
       if (await isUsed(session, database.oid)) continue
       await dropOwnedDatabase(session, database.oid, 'its time is over')
-      context.emit({ type: 'warning', code: 'leftover-dropped', message: `dropped "${database.name}", which a killed ${database.mark?.kind === 'drill' ? 'drill' : 'restore'} had left` })
+      context.emit({
+        type: 'warning',
+        code: 'leftover-dropped',
+        message: `dropped "${database.name}", which a killed ${database.mark?.kind === 'drill' ? 'drill' : 'restore'} had left`,
+      })
     } catch (error) {
       if (!isFailure(error)) throw error
       context.emit({ type: 'warning', code: 'clean-up-failed', message: `"${database.name}", left by a killed run, could not be dropped: ${messageOf(error)}` })

@@ -30,10 +30,15 @@ export async function runHook(name: string, command: HookCommand, environment: R
   try {
     const [code, signal] = (await once(child, 'close')) as [number | null, string | null]
     if (code === 0) return
-    throw new Failure('hook-failed', `the ${name} command "${command.join(' ')}" ended with ${signal === null ? `exit code ${code}` : `signal ${signal}`}`, { hints: tail.slice(-5) })
+    throw new Failure('hook-failed', `the ${name} command "${command.join(' ')}" ended with ${signal === null ? `exit code ${code}` : `signal ${signal}`}`, {
+      hints: tail.slice(-5),
+    })
   } catch (error) {
     if (error instanceof Failure || context.signal.aborted) throw error
-    throw new Failure('hook-failed', `the ${name} command "${command.join(' ')}" cannot be started: ${messageOf(error)}`, { cause: error, hints: ['name a program with its arguments; pipes and && need a script of your own'] })
+    throw new Failure('hook-failed', `the ${name} command "${command.join(' ')}" cannot be started: ${messageOf(error)}`, {
+      cause: error,
+      hints: ['name a program with its arguments; pipes and && need a script of your own'],
+    })
   }
 }
 
@@ -67,7 +72,10 @@ export function healthRequest(url: string): { address: string; headers: Record<s
   const { username, password, origin } = parsed
   parsed.username = ''
   parsed.password = ''
-  const headers: Record<string, string> = username === '' && password === '' ? {} : { authorization: `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}` }
+  const headers: Record<string, string> =
+    username === '' && password === ''
+      ? {}
+      : { authorization: `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}` }
   return { address: parsed.href, headers, origin }
 }
 

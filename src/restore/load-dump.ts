@@ -31,7 +31,14 @@ export interface LoadRequest {
 
 /** Settings of the loading sessions. Durability is made up for at the end by `settle`: a crash before that leaves a copy nobody was given. */
 function loadSettings(request: LoadRequest): Readonly<Record<string, string>> {
-  return { synchronous_commit: 'off', maintenance_work_mem: `${request.maintenanceMiB}MB`, statement_timeout: '0', lock_timeout: '0', idle_in_transaction_session_timeout: '0', row_security: 'off' }
+  return {
+    synchronous_commit: 'off',
+    maintenance_work_mem: `${request.maintenanceMiB}MB`,
+    statement_timeout: '0',
+    lock_timeout: '0',
+    idle_in_transaction_session_timeout: '0',
+    row_security: 'off',
+  }
 }
 
 /** Loads a staged dump into an existing database. Archives go on after errors and report them; plain SQL stops at the first one. */
@@ -54,10 +61,14 @@ async function loadArchive(staged: StagedDump, request: LoadRequest, context: Co
   const pgRestore = request.tools.programs.pg_restore
   if (pgRestore === undefined) throw new Failure('tool-missing', 'pg_restore is not installed')
   const inContainer = pgRestore.container !== null
-  if (inContainer && staged.format === 'directory') throw new Failure('usage-invalid', 'a directory dump cannot be fed into a container', { hints: ['restore it with client programs of this host: publish the port and use DATABASE_URL'] })
+  if (inContainer && staged.format === 'directory')
+    throw new Failure('usage-invalid', 'a directory dump cannot be fed into a container', {
+      hints: ['restore it with client programs of this host: publish the port and use DATABASE_URL'],
+    })
   const list = request.entries === null ? null : `${request.stage}/entries.list`
   if (list !== null) await writeFile(list, `${request.entries?.join('\n') ?? ''}\n`, { mode: 0o600 })
-  if (list !== null && inContainer) throw new Failure('usage-invalid', 'selected tables cannot be restored through a container', { hints: ['publish the port and use DATABASE_URL'] })
+  if (list !== null && inContainer)
+    throw new Failure('usage-invalid', 'selected tables cannot be restored through a container', { hints: ['publish the port and use DATABASE_URL'] })
   const args = [
     '--no-password',
     // The stream of a container cannot be read in parallel.
@@ -94,7 +105,8 @@ async function feed(path: string, stdin: NodeJS.WritableStream): Promise<void> {
   try {
     await pipeline(createReadStream(path, { highWaterMark: 256 * 1024 }), stdin)
   } catch (error) {
-    if (!(error instanceof Error && 'code' in error && (error.code === 'EPIPE' || error.code === 'ERR_STREAM_PREMATURE_CLOSE' || error.code === 'ECONNRESET'))) throw error
+    if (!(error instanceof Error && 'code' in error && (error.code === 'EPIPE' || error.code === 'ERR_STREAM_PREMATURE_CLOSE' || error.code === 'ECONNRESET')))
+      throw error
   }
 }
 
@@ -103,19 +115,28 @@ async function loadPlain(staged: StagedDump, request: LoadRequest, context: Cont
   if (psql === undefined) throw new Failure('tool-missing', 'psql is not installed')
   const suspicious = staged.content?.suspicious ?? []
   if (suspicious.length > 0) {
-    throw new Failure('target-unsafe', `this SQL file contains psql commands that pg_dump does not write; psql would run them on this machine: ${suspicious.slice(0, 3).join(', ')}`, {
-      hints: ['look at the file; remove those lines if they are not yours'],
-    })
+    throw new Failure(
+      'target-unsafe',
+      `this SQL file contains psql commands that pg_dump does not write; psql would run them on this machine: ${suspicious.slice(0, 3).join(', ')}`,
+      {
+        hints: ['look at the file; remove those lines if they are not yours'],
+      },
+    )
   }
   const inContainer = psql.container !== null
-  await using process = await startClient(psql, ['--no-psqlrc', '--no-password', '--quiet', '--set=ON_ERROR_STOP=1', '--output=/dev/null', ...(inContainer ? ['--file=-'] : [`--file=${staged.path}`])], request.target, {
-    applicationName: 'tidemark psql',
-    database: request.database,
-    settings: loadSettings(request),
-    stdin: inContainer ? 'pipe' : 'none',
-    signal: context.signal,
-    emit: context.emit,
-  })
+  await using process = await startClient(
+    psql,
+    ['--no-psqlrc', '--no-password', '--quiet', '--set=ON_ERROR_STOP=1', '--output=/dev/null', ...(inContainer ? ['--file=-'] : [`--file=${staged.path}`])],
+    request.target,
+    {
+      applicationName: 'tidemark psql',
+      database: request.database,
+      settings: loadSettings(request),
+      stdin: inContainer ? 'pipe' : 'none',
+      signal: context.signal,
+      emit: context.emit,
+    },
+  )
   process.stdout.resume()
   if (process.stdin !== null) await feed(staged.path, process.stdin)
   try {

@@ -71,7 +71,9 @@ export async function findDatabaseByOid(session: Session, oid: number): Promise<
 }
 
 export async function listOwnedDatabases(session: Session): Promise<readonly FoundDatabase[]> {
-  const rows = await session.query<DatabaseRow>(`${selectDatabases} WHERE pg_catalog.shobj_description(d.oid, 'pg_database') LIKE 'tidemark:%' ORDER BY d.datname`)
+  const rows = await session.query<DatabaseRow>(
+    `${selectDatabases} WHERE pg_catalog.shobj_description(d.oid, 'pg_database') LIKE 'tidemark:%' ORDER BY d.datname`,
+  )
   return rows.map(found).filter((database) => database.mark !== undefined)
 }
 
@@ -109,7 +111,8 @@ export async function createOwnedDatabase(session: Session, request: CreateDatab
     locale.push(...localeProviderOptions(session, source, warnings))
   }
   if (request.owner !== null && roles.has(request.owner)) options.push(`OWNER ${quoteIdentifier(request.owner)}`)
-  else if (request.owner !== null) warnings.push(`role "${request.owner}", the owner on the source, does not exist here; the database belongs to the restoring role`)
+  else if (request.owner !== null)
+    warnings.push(`role "${request.owner}", the owner on the source, does not exist here; the database belongs to the restoring role`)
 
   const create = (more: readonly string[]) => session.query(`CREATE DATABASE ${quoteIdentifier(request.name)} ${[...options, ...more].join(' ')}`)
   try {
@@ -135,7 +138,8 @@ function localeProviderOptions(session: Session, source: DumpSource, warnings: s
     return []
   }
   const options = [`LOCALE_PROVIDER ${quoteIdentifier(source.localeProvider)}`]
-  if (source.icuLocale !== null) options.push(source.localeProvider === 'builtin' ? `BUILTIN_LOCALE ${quoteLiteral(source.icuLocale)}` : `ICU_LOCALE ${quoteLiteral(source.icuLocale)}`)
+  if (source.icuLocale !== null)
+    options.push(source.localeProvider === 'builtin' ? `BUILTIN_LOCALE ${quoteLiteral(source.icuLocale)}` : `ICU_LOCALE ${quoteLiteral(source.icuLocale)}`)
   if (source.icuRules !== null && major >= 16) options.push(`ICU_RULES ${quoteLiteral(source.icuRules)}`)
   return options
 }
@@ -158,7 +162,9 @@ export async function applyDatabaseAcl(session: Session, database: string, acl: 
     }
     const to = parsed.grantee === '' ? 'PUBLIC' : quoteIdentifier(parsed.grantee)
     for (const { privilege, grantable } of parsed.privileges) {
-      await session.query(`GRANT ${privilege} ON DATABASE ${quoteIdentifier(database)} TO ${to}${grantable && parsed.grantee !== '' ? ' WITH GRANT OPTION' : ''}`)
+      await session.query(
+        `GRANT ${privilege} ON DATABASE ${quoteIdentifier(database)} TO ${to}${grantable && parsed.grantee !== '' ? ' WITH GRANT OPTION' : ''}`,
+      )
     }
   }
   return warnings
@@ -203,7 +209,10 @@ async function dropSubscriptions(session: Session, database: FoundDatabase): Pro
   if (found.length === 0) return
   if (session.via !== 'direct') {
     throw new Failure('query-failed', `cannot drop database "${database.name}": it has the subscription ${found.map(({ name }) => `"${name}"`).join(', ')}`, {
-      hints: found.map(({ name }) => `in that database: ALTER SUBSCRIPTION ${quoteIdentifier(name)} DISABLE; ALTER SUBSCRIPTION ${quoteIdentifier(name)} SET (slot_name = NONE); DROP SUBSCRIPTION ${quoteIdentifier(name)}`),
+      hints: found.map(
+        ({ name }) =>
+          `in that database: ALTER SUBSCRIPTION ${quoteIdentifier(name)} DISABLE; ALTER SUBSCRIPTION ${quoteIdentifier(name)} SET (slot_name = NONE); DROP SUBSCRIPTION ${quoteIdentifier(name)}`,
+      ),
     })
   }
   await using inside = await openSession(session.target, { applicationName: 'tidemark clean-up', database: database.name })
@@ -219,7 +228,8 @@ export async function dropByOid(session: Session, database: FoundDatabase): Prom
   for (let attempt = 1; ; attempt += 1) {
     const now = await findDatabase(session, database.name)
     if (now === undefined) return
-    if (now.oid !== database.oid) throw new Failure('target-unsafe', `database "${database.name}" is not dropped: another one has this name now (OID ${now.oid}, expected ${database.oid})`)
+    if (now.oid !== database.oid)
+      throw new Failure('target-unsafe', `database "${database.name}" is not dropped: another one has this name now (OID ${now.oid}, expected ${database.oid})`)
     await terminateSessions(session, database.oid)
     try {
       await session.query(`DROP DATABASE ${quoteIdentifier(database.name)}`)

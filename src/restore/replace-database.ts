@@ -53,7 +53,14 @@ export async function replaceBySwap(admin: Reached, request: ReplaceRequest, con
       },
       context,
     )
-    context.emit({ type: 'step-ended', step: 'swap', subject: live.name, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: null, note: `the old one is kept as "${keptAs}"` })
+    context.emit({
+      type: 'step-ended',
+      step: 'swap',
+      subject: live.name,
+      durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+      doneBytes: null,
+      note: `the old one is kept as "${keptAs}"`,
+    })
   } catch (error) {
     await afterFailedSwap(request, swapping, connections, context)
     throw error
@@ -81,7 +88,11 @@ async function afterFailedSwap(request: ReplaceRequest, swapping: RestoreRecord,
     await using session = await connections.fresh()
     const state = await swapStateOf(session, swapping)
     if (state === 'after') {
-      context.emit({ type: 'warning', code: 'swapped-after-all', message: `"${request.live.name}" was replaced although this run failed; to go back: tidemark undo ${request.record.run}` })
+      context.emit({
+        type: 'warning',
+        code: 'swapped-after-all',
+        message: `"${request.live.name}" was replaced although this run failed; to go back: tidemark undo ${request.record.run}`,
+      })
       return
     }
     if (state === 'before') await dropOwnedDatabase(session, request.copy.oid, 'the swap failed')

@@ -74,14 +74,30 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
   let created: number | null = null
   try {
     if (request.place === 'create') {
-      const mark: Mark = { kind: request.mark, run: request.run, backup: request.backup, name: request.database, at: utc(context.clock.now()), expires: request.expires }
-      const made = await createOwnedDatabase(admin.session, { name: request.database, mark, source: request.source, owner: request.noOwner ? null : (request.source?.owner ?? null) })
+      const mark: Mark = {
+        kind: request.mark,
+        run: request.run,
+        backup: request.backup,
+        name: request.database,
+        at: utc(context.clock.now()),
+        expires: request.expires,
+      }
+      const made = await createOwnedDatabase(admin.session, {
+        name: request.database,
+        mark,
+        source: request.source,
+        owner: request.noOwner ? null : (request.source?.owner ?? null),
+      })
       created = made.oid
       warnings.push(...made.warnings)
     }
     const begunMs = context.clock.monotonicMs()
     if (request.dataOnly && request.truncate) await truncateTables(request, selection?.tables ?? [], connections.inside)
-    const report = await loadDump(staged, { ...request, target: admin.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256, isSuperuser: await isSuperuser(admin.session) }, context)
+    const report = await loadDump(
+      staged,
+      { ...request, target: admin.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256, isSuperuser: await isSuperuser(admin.session) },
+      context,
+    )
     const loadSeconds = (context.clock.monotonicMs() - begunMs) / 1000
     if (report.incomplete) warnings.push('pg_restore reported more errors than are listed here')
     for (const note of report.notes) context.emit({ type: 'note', message: `ignored, changes nothing: ${note}` })
@@ -108,7 +124,10 @@ function majorOf(dumpVersion: string | null): number | null {
 }
 
 async function selectFrom(staged: StagedDump, tables: readonly string[]) {
-  if (staged.format === 'plain') throw new Failure('usage-invalid', 'single tables cannot be picked out of a plain SQL dump', { hints: ['restore all of it into a scratch database: --as scratch'] })
+  if (staged.format === 'plain')
+    throw new Failure('usage-invalid', 'single tables cannot be picked out of a plain SQL dump', {
+      hints: ['restore all of it into a scratch database: --as scratch'],
+    })
   const path = staged.format === 'directory' ? `${staged.path}/toc.dat` : staged.path
   return selectEntries(await readToc(createReadStream(path)), tables)
 }
@@ -144,7 +163,14 @@ export function settingStatement(database: string, setting: string): string {
   const name = assignment.slice(0, cut)
   const value = assignment.slice(cut + 1)
   // Only these are stored as lists of quoted names (GUC_LIST_QUOTE; pg_dump's variable_is_guc_list_quote has the same six): one literal for the whole would make a single name of them.
-  const isList = ['local_preload_libraries', 'search_path', 'session_preload_libraries', 'shared_preload_libraries', 'temp_tablespaces', 'unix_socket_directories'].includes(name.toLowerCase())
+  const isList = [
+    'local_preload_libraries',
+    'search_path',
+    'session_preload_libraries',
+    'shared_preload_libraries',
+    'temp_tablespaces',
+    'unix_socket_directories',
+  ].includes(name.toLowerCase())
   const who = role === null ? `DATABASE ${quoteIdentifier(database)}` : `ROLE ${quoteIdentifier(role)} IN DATABASE ${quoteIdentifier(database)}`
   return `ALTER ${who} SET ${name.split('.').map(quoteIdentifier).join('.')} TO ${(isList ? splitNames(value) : [value]).map(quoteLiteral).join(', ')}`
 }
@@ -155,7 +181,14 @@ function splitNames(list: string): readonly string[] {
   return names.length === 0 ? [''] : names
 }
 
-async function validate(session: Session, staged: StagedDump, request: CopyRequest, selected: readonly string[] | null, connect: (database: string) => Promise<Session>, context: Context): Promise<Validation> {
+async function validate(
+  session: Session,
+  staged: StagedDump,
+  request: CopyRequest,
+  selected: readonly string[] | null,
+  connect: (database: string) => Promise<Session>,
+  context: Context,
+): Promise<Validation> {
   const fingerprint = request.fingerprint
   if (request.validate === 'none' || request.dataOnly) return notValidated
   if (request.validate === 'content' && fingerprint !== null && selected === null) {
@@ -163,7 +196,12 @@ async function validate(session: Session, staged: StagedDump, request: CopyReque
     return await compareWithFingerprint([session, second], fingerprint, staged, context)
   }
   const tables = fingerprint?.tables ?? staged.content?.tables ?? []
-  const wanted = selected === null ? tables : tables.filter((table) => selected.some((name) => name === `${table.schema}.${table.name}` || name.replaceAll('"', '') === `${table.schema}.${table.name}`))
+  const wanted =
+    selected === null
+      ? tables
+      : tables.filter((table) =>
+          selected.some((name) => name === `${table.schema}.${table.name}` || name.replaceAll('"', '') === `${table.schema}.${table.name}`),
+        )
   return countRows(session, wanted, context)
 }
 

@@ -32,5 +32,9 @@ export function parseRestoreErrors(lines: readonly string[]): RestoreReport {
     errors.push({ message: match[1] ?? line, statement: statement === null ? null : statement.slice('Command was: '.length) })
   }
   const notes = errors.filter((error) => harmless.some((pattern) => pattern.test(error.message))).map((error) => error.message)
-  return { errors: errors.filter((error) => !harmless.some((pattern) => pattern.test(error.message))), notes, incomplete: counted !== null && counted > errors.length }
+  return {
+    errors: errors.filter((error) => !harmless.some((pattern) => pattern.test(error.message))),
+    notes,
+    incomplete: counted !== null && counted > errors.length,
+  }
 }

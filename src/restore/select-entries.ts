@@ -24,11 +24,14 @@ export function selectEntries(toc: ArchiveToc, wanted: readonly string[]): Entry
   const leftOut: { what: string; why: string }[] = []
 
   // Followers may have followers (a constraint's comment, an identity sequence's value): repeat until nothing is new.
-  for (let grown = true; grown; ) {
+  for (let grown = true; grown;) {
     grown = false
     for (const entry of toc.entries) {
       if (chosen.has(entry.dumpId) || dropped.has(entry.dumpId) || !follows(entry, byId, chosen)) continue
-      const foreign = entry.desc === 'FK CONSTRAINT' ? entry.dependencies.map((id) => byId.get(id)).find((other) => other !== undefined && !chosen.has(other.dumpId)) : undefined
+      const foreign =
+        entry.desc === 'FK CONSTRAINT'
+          ? entry.dependencies.map((id) => byId.get(id)).find((other) => other !== undefined && !chosen.has(other.dumpId))
+          : undefined
       if (foreign !== undefined) {
         dropped.add(entry.dumpId)
         leftOut.push({ what: `foreign key ${entry.tag}`, why: 'it refers to a table that is not selected' })
@@ -45,10 +48,14 @@ export function selectEntries(toc: ArchiveToc, wanted: readonly string[]): Entry
 const tableKinds = new Set(['TABLE', 'FOREIGN TABLE', 'MATERIALIZED VIEW', 'VIEW'])
 
 function findTables(toc: ArchiveToc, wanted: string): readonly TocEntry[] {
-  const found = toc.entries.filter((entry) => tableKinds.has(entry.desc) && (entry.tag === wanted || `${entry.namespace ?? ''}.${entry.tag}` === wanted || nameOf(entry) === wanted))
+  const found = toc.entries.filter(
+    (entry) => tableKinds.has(entry.desc) && (entry.tag === wanted || `${entry.namespace ?? ''}.${entry.tag}` === wanted || nameOf(entry) === wanted),
+  )
   if (found.length === 0) {
     const names = toc.entries.filter((entry) => entry.desc === 'TABLE').map(nameOf)
-    throw new Failure('usage-invalid', `the backup has no table "${wanted}"`, { hints: names.length > 30 ? [`it has ${names.length} tables: tidemark show --json lists them`] : [`it has: ${names.join(', ')}`] })
+    throw new Failure('usage-invalid', `the backup has no table "${wanted}"`, {
+      hints: names.length > 30 ? [`it has ${names.length} tables: tidemark show --json lists them`] : [`it has: ${names.join(', ')}`],
+    })
   }
   const schemas = new Set(found.map((entry) => entry.namespace))
   if (schemas.size > 1) throw new Failure('usage-invalid', `"${wanted}" exists in several schemas`, { hints: found.map(nameOf) })
@@ -99,6 +106,8 @@ function follows(entry: TocEntry, byId: ReadonlyMap<number, TocEntry>, chosen: R
   return entry.dependencies.some((id) => {
     const owner = byId.get(id)
     // Comments and grants of a schema or type are wanted with it; an index on another table is not, though its type may be chosen.
-    return owner !== undefined && chosen.has(id) && (tableKinds.has(owner.desc) || followers.has(owner.desc) || entry.desc === 'COMMENT' || entry.desc === 'ACL')
+    return (
+      owner !== undefined && chosen.has(id) && (tableKinds.has(owner.desc) || followers.has(owner.desc) || entry.desc === 'COMMENT' || entry.desc === 'ACL')
+    )
   })
 }

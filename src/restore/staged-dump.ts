@@ -33,8 +33,16 @@ export async function stageBackup(repository: Repository, manifest: Manifest, st
   const { backup } = manifest
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'fetch', subject: backup.fileName, expectedBytes: backup.storedBytes })
-  const staged = backup.format === 'directory' ? await stageDirectory(repository, manifest, stage, context) : await stageFile(repository, manifest, stage, context)
-  context.emit({ type: 'step-ended', step: 'fetch', subject: backup.fileName, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: manifest.plainBytes, note: 'read and verified' })
+  const staged =
+    backup.format === 'directory' ? await stageDirectory(repository, manifest, stage, context) : await stageFile(repository, manifest, stage, context)
+  context.emit({
+    type: 'step-ended',
+    step: 'fetch',
+    subject: backup.fileName,
+    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+    doneBytes: manifest.plainBytes,
+    note: 'read and verified',
+  })
   return staged
 }
 
@@ -57,18 +65,29 @@ async function* stagedBytes(repository: Repository, manifest: Manifest, file: St
   const { backup } = manifest
   if (backup.adopted || manifest.fingerprint === null || backup.format === 'plain') {
     const format = backup.format === 'plain' ? 'plain' : 'custom'
-    return yield* scannedDump(repository.storage, file, { format, fileName: backup.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
+    return yield* scannedDump(
+      repository.storage,
+      file,
+      { format, fileName: backup.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint },
+      context,
+    )
   }
   const compression = outerCompressionOf(backup.fileName)
   const plain = plainBytes(readChecked(repository.storage, file, context.signal), compression, { signal: context.signal, maxBytes: manifest.plainBytes })
   let sizeBytes = 0
-  for await (const chunk of withProgress(plain, { clock: context.clock, report: (doneBytes) => context.emit({ type: 'step-progress', step: 'fetch', doneBytes, expectedBytes: manifest.plainBytes }) })) {
+  for await (const chunk of withProgress(plain, {
+    clock: context.clock,
+    report: (doneBytes) => context.emit({ type: 'step-progress', step: 'fetch', doneBytes, expectedBytes: manifest.plainBytes }),
+  })) {
     sizeBytes += chunk.byteLength
     yield chunk
     // Written by now, and the decompressor made it; what a storage gave may still be the storage's.
     if (compression !== 'none') giveBack(chunk)
   }
-  if (sizeBytes !== manifest.plainBytes) throw new Failure('integrity', `${backup.fileName} decompresses to ${sizeBytes} bytes; pg_dump wrote ${manifest.plainBytes}`, { details: { object: file.key } })
+  if (sizeBytes !== manifest.plainBytes)
+    throw new Failure('integrity', `${backup.fileName} decompresses to ${sizeBytes} bytes; pg_dump wrote ${manifest.plainBytes}`, {
+      details: { object: file.key },
+    })
   return { sizeBytes, tables: backup.tables, dumpVersion: manifest.dumpTool?.replace(/^pg_dump /, '') ?? null, suspicious: [] }
 }
 
@@ -83,9 +102,14 @@ async function stageDirectory(repository: Repository, manifest: Manifest, stage:
   for (const file of parts) {
     const path = join(root, relative(manifest.backup.key, file.key))
     // Keys were validated by the storage; a part outside its own folder would still be a forged manifest.
-    if (relative(root, path).startsWith('..')) throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names a part outside its folder: ${file.key}`)
+    if (relative(root, path).startsWith('..'))
+      throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names a part outside its folder: ${file.key}`)
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    await pipeline(Readable.from(readChecked(repository.storage, file, context.signal), { objectMode: false }), createWriteStream(path, { flags: 'wx', mode: 0o600 }), { signal: context.signal })
+    await pipeline(
+      Readable.from(readChecked(repository.storage, file, context.signal), { objectMode: false }),
+      createWriteStream(path, { flags: 'wx', mode: 0o600 }),
+      { signal: context.signal },
+    )
   }
   return { format: 'directory', path: root, content: null, [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }) }
 }
@@ -106,7 +130,10 @@ export async function writeToStage(output: FileHandle, bytes: Uint8Array): Promi
     await output.writeFile(bytes)
   } catch (error) {
     if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '')) throw error
-    throw new Failure('space-low', 'the work directory is full: the dump does not fit there unpacked', { cause: error, hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'] })
+    throw new Failure('space-low', 'the work directory is full: the dump does not fit there unpacked', {
+      cause: error,
+      hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'],
+    })
   }
 }
 
@@ -116,7 +143,11 @@ export async function requireSpace(directory: string, bytes: number): Promise<vo
   const free = bavail * bsize
   const needed = bytes + 64 * 1024 * 1024
   if (free >= needed) return
-  throw new Failure('space-low', `the work directory ${dirname(directory)} has ${Math.floor(free / 1048576)} MiB free; staging this dump needs ${Math.ceil(needed / 1048576)} MiB`, {
-    hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'],
-  })
+  throw new Failure(
+    'space-low',
+    `the work directory ${dirname(directory)} has ${Math.floor(free / 1048576)} MiB free; staging this dump needs ${Math.ceil(needed / 1048576)} MiB`,
+    {
+      hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'],
+    },
+  )
 }

@@ -15,7 +15,14 @@ export async function stageForeignFile(path: string, stage: string, context: Con
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'fetch', subject: basename(file), expectedBytes: size })
   const staged = (await stat(file)).isDirectory() ? await stageDirectory(file, stage, context) : await stageFile(file, stage, context)
-  context.emit({ type: 'step-ended', step: 'fetch', subject: file, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: staged.content?.sizeBytes ?? size, note: 'read to its end' })
+  context.emit({
+    type: 'step-ended',
+    step: 'fetch',
+    subject: file,
+    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+    doneBytes: staged.content?.sizeBytes ?? size,
+    note: 'read to its end',
+  })
   return staged
 }
 

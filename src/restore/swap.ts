@@ -37,7 +37,9 @@ export async function swapDatabases(renamer: Session, terminator: Session, reque
     }
     await renamer.query('COMMIT')
   } catch (error) {
-    await renamer.query('ROLLBACK').catch((rollback: unknown) => context.emit({ type: 'note', message: `the swap's transaction ended with its session: ${messageOf(rollback)}` }))
+    await renamer
+      .query('ROLLBACK')
+      .catch((rollback: unknown) => context.emit({ type: 'note', message: `the swap's transaction ended with its session: ${messageOf(rollback)}` }))
     throw error
   }
 }
@@ -67,21 +69,37 @@ export async function terminateSessions(terminator: Session, databaseOid: number
 async function requireOid(session: Session, rename: Rename): Promise<void> {
   const [row] = await session.query<{ oid: string }>('SELECT oid::text AS oid FROM pg_catalog.pg_database WHERE datname = $1', [rename.from])
   if (row === undefined || Number(row.oid) !== rename.oid) {
-    throw new Failure('target-unsafe', `the database "${rename.from}" is not the one that was planned for (expected OID ${rename.oid}, found ${row?.oid ?? 'none'}): somebody changed it meanwhile`, {
-      hints: ['nothing was renamed; look at the databases and start again'],
-    })
+    throw new Failure(
+      'target-unsafe',
+      `the database "${rename.from}" is not the one that was planned for (expected OID ${rename.oid}, found ${row?.oid ?? 'none'}): somebody changed it meanwhile`,
+      {
+        hints: ['nothing was renamed; look at the databases and start again'],
+      },
+    )
   }
 }
 
 /** What a rename cannot carry along. Each reason names the statement that would clear it. */
 export async function swapObstacles(session: Session, database: string): Promise<readonly string[]> {
   const obstacles: string[] = []
-  const subscriptions = await session.query<{ subname: string }>('SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1', [database]).catch(deniedAsNone)
-  for (const { subname } of subscriptions) obstacles.push(`subscription ${subname} feeds this database and would go on feeding the old copy: ALTER SUBSCRIPTION ${quoteIdentifier(subname)} DISABLE`)
-  const slots = await session.query<{ slot_name: string; active: boolean }>('SELECT slot_name, active FROM pg_catalog.pg_replication_slots WHERE database = $1', [database])
-  for (const { slot_name } of slots) obstacles.push(`logical slot ${slot_name} is tied to the old database and would not see the new one: SELECT pg_drop_replication_slot(${quoteLiteral(slot_name)})`)
+  const subscriptions = await session
+    .query<{ subname: string }>('SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1', [
+      database,
+    ])
+    .catch(deniedAsNone)
+  for (const { subname } of subscriptions)
+    obstacles.push(`subscription ${subname} feeds this database and would go on feeding the old copy: ALTER SUBSCRIPTION ${quoteIdentifier(subname)} DISABLE`)
+  const slots = await session.query<{ slot_name: string; active: boolean }>(
+    'SELECT slot_name, active FROM pg_catalog.pg_replication_slots WHERE database = $1',
+    [database],
+  )
+  for (const { slot_name } of slots)
+    obstacles.push(
+      `logical slot ${slot_name} is tied to the old database and would not see the new one: SELECT pg_drop_replication_slot(${quoteLiteral(slot_name)})`,
+    )
   const prepared = await session.query<{ gid: string }>('SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = $1', [database])
-  for (const { gid } of prepared) obstacles.push(`the prepared transaction ${gid} would block the rename: ROLLBACK PREPARED ${quoteLiteral(gid)} or COMMIT PREPARED`)
+  for (const { gid } of prepared)
+    obstacles.push(`the prepared transaction ${gid} would block the rename: ROLLBACK PREPARED ${quoteLiteral(gid)} or COMMIT PREPARED`)
   const untouchable = await session.query<{ pid: number; usename: string }>(
     `SELECT a.pid, a.usename FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
      WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type = 'client backend'
@@ -89,7 +107,8 @@ export async function swapObstacles(session: Session, database: string): Promise
        AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(current_user, a.usesysid, 'MEMBER') OR pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'MEMBER')))`,
     [database],
   )
-  for (const { pid, usename } of untouchable) obstacles.push(`session ${pid} of role ${usename} cannot be ended by this role; end it, or use an adminUrl with more rights`)
+  for (const { pid, usename } of untouchable)
+    obstacles.push(`session ${pid} of role ${usename} cannot be ended by this role; end it, or use an adminUrl with more rights`)
   return obstacles
 }
 

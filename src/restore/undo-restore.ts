@@ -25,14 +25,25 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
   const base = { run: record.run, database: record.database, setAside: null, refusals: [] as readonly string[] }
   if (record.oldOid !== null && record.newOid !== null) {
     const state = await swapStateOf(session, record)
-    if (state === 'before' && record.phase === 'undoing') return { ...base, kind: 'finish-record', lines: [`"${record.database}" was put back already; the record of run ${record.run} is brought up to date`] }
+    if (state === 'before' && record.phase === 'undoing')
+      return { ...base, kind: 'finish-record', lines: [`"${record.database}" was put back already; the record of run ${record.run} is brought up to date`] }
     if (state === 'before') return { ...base, kind: 'nothing', lines: [`the swap of run ${record.run} never happened: "${record.database}" is the original`] }
     const old = await findDatabaseByOid(session, record.oldOid)
     if (state === 'neither' || old === undefined) {
-      return { ...base, kind: 'nothing', lines: [], refusals: [`what run ${record.run} replaced (kept as "${record.oldName ?? '?'}") is gone, or "${record.database}" was replaced again since`] }
+      return {
+        ...base,
+        kind: 'nothing',
+        lines: [],
+        refusals: [`what run ${record.run} replaced (kept as "${record.oldName ?? '?'}") is gone, or "${record.database}" was replaced again since`],
+      }
     }
     if (old.mark?.kind !== 'old' || old.mark.run !== record.run) {
-      return { ...base, kind: 'nothing', lines: [], refusals: [`"${old.name}" does not carry the mark of what run ${record.run} replaced, so it is not put in the place of "${record.database}"`] }
+      return {
+        ...base,
+        kind: 'nothing',
+        lines: [],
+        refusals: [`"${old.name}" does not carry the mark of what run ${record.run} replaced, so it is not put in the place of "${record.database}"`],
+      }
     }
     const setAside = derivedName(record.database, `_undone_${stamp}`)
     const live = await findDatabaseByOid(session, record.newOid)
@@ -40,18 +51,33 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
       ...base,
       kind: 'swap-back',
       setAside,
-      lines: [`"${old.name}" becomes "${record.database}" again`, `what is "${live?.name ?? record.database}" now, with everything written to it since ${record.endedAt ?? record.startedAt}, is kept as "${setAside}"`],
+      lines: [
+        `"${old.name}" becomes "${record.database}" again`,
+        `what is "${live?.name ?? record.database}" now, with everything written to it since ${record.endedAt ?? record.startedAt}, is kept as "${setAside}"`,
+      ],
       refusals: await swapObstacles(session, record.database),
     }
   }
   if (record.phase === 'dropping' || record.phase === 'dropped') {
     const safety = record.safetyBackup === null ? 'it had no safety backup' : `bring its safety backup back: tidemark restore ${record.safetyBackup} --replace`
-    return { ...base, kind: 'nothing', lines: [], refusals: [`run ${record.run} dropped the database that it replaced, so there is nothing to swap back`, safety] }
+    return {
+      ...base,
+      kind: 'nothing',
+      lines: [],
+      refusals: [`run ${record.run} dropped the database that it replaced, so there is nothing to swap back`, safety],
+    }
   }
   const created = record.newOid === null ? undefined : await findDatabaseByOid(session, record.newOid)
   if (created === undefined) return { ...base, kind: 'nothing', lines: [`what run ${record.run} created is gone already`] }
-  if (created.mark !== undefined && created.mark.run !== record.run) return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" was made by another run (${created.mark.run}), so this one's undo does not drop it`] }
-  if (created.mark === undefined) return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" does not carry the mark of a restored copy any more, so it is not dropped`] }
+  if (created.mark !== undefined && created.mark.run !== record.run)
+    return {
+      ...base,
+      kind: 'nothing',
+      lines: [],
+      refusals: [`"${created.name}" was made by another run (${created.mark.run}), so this one's undo does not drop it`],
+    }
+  if (created.mark === undefined)
+    return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" does not carry the mark of a restored copy any more, so it is not dropped`] }
   return { ...base, kind: 'drop-created', database: created.name, lines: [`drop "${created.name}", which run ${record.run} created`] }
 }
 

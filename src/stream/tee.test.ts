@@ -42,7 +42,10 @@ test('a branch that stops does not stop the other', async () => {
 
 test('the source is closed when every branch stopped', async () => {
   let closed = false
-  const branches = tee(chunks(10_000, () => (closed = true)), 2)
+  const branches = tee(
+    chunks(10_000, () => (closed = true)),
+    2,
+  )
   await Promise.all(
     branches.map(async (branch) => {
       for await (const chunk of branch) if (chunk[0] === 5) break

@@ -31,15 +31,33 @@ export async function verifyBackup(repository: Repository, state: ClusterState, 
   const entry: NewEntry = problem === null ? { kind: 'verified', backup: facts.id, run } : { kind: 'damaged', backup: facts.id, problems: [problem], run }
   const after = await noted(repository, state, entry, context)
   if (problem !== null) return { id: facts.id, valid: false, state: 'damaged', problems: [problem], checksum: facts.checksum, readBytes, tables: facts.tables }
-  context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000, doneBytes: readBytes })
-  return { id: facts.id, valid: true, state: after.backups.get(facts.id)?.state ?? 'verified', problems: [], checksum: facts.checksum, readBytes, tables: facts.tables }
+  context.emit({
+    type: 'step-ended',
+    step: 'read-back',
+    subject: facts.id,
+    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
+    doneBytes: readBytes,
+  })
+  return {
+    id: facts.id,
+    valid: true,
+    state: after.backups.get(facts.id)?.state ?? 'verified',
+    problems: [],
+    checksum: facts.checksum,
+    readBytes,
+    tables: facts.tables,
+  }
 }
 
 async function readWhole(repository: Repository, record: BackupRecord, context: Context): Promise<{ readBytes: number; problem: Problem | null }> {
   const { facts } = record
   try {
     const manifest = await readManifest(repository.storage, record, context.signal)
-    const { readBytes } = await checkStoredDump(repository.storage, { format: facts.format, fileName: facts.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint }, context)
+    const { readBytes } = await checkStoredDump(
+      repository.storage,
+      { format: facts.format, fileName: facts.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint },
+      context,
+    )
     return { readBytes, problem: null }
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty', 'repository-format')) throw error

@@ -136,7 +136,7 @@ describe('a program that uses Tidemark', () => {
     expect((await tide.latest()).id).toBe(id)
     expect((await tide.showBackup(id)).leftOut).toEqual([])
     expect((await tide.doctor()).findings.some((finding) => finding.check === 'connection' && finding.severity === 'ok')).toBe(true)
-    expect(tide.config().find((row) => row.path.endsWith('.password'))?.value).not.toContain(cluster.target.password?.reveal() ?? 'no password')
+    expect(tide.config().find((row) => row.path.endsWith('.password'))?.value).not.toContain(database.target.password?.reveal() ?? 'no password')
     expect((await failureOf(tide.createBackup({ name: 'release' }))).code).toBe('name-taken')
     expect((await failureOf(tide.restoreBackup('19990101-000000-none'))).code).toBe('backup-missing')
     expect((await failureOf(tide.createBackup({ database: 'no_such_database' }))).code).toBe('database-missing')

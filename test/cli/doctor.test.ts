@@ -72,7 +72,9 @@ describe('doctor', () => {
       expect(dry.exitCode).toBe(1)
       const planned = dry.json<{ applied: unknown[]; plan: { lines: string[] } }>()
       expect(planned.applied).toEqual([])
-      expect(planned.plan.lines.join('\n')).toMatch(new RegExp(`would run as ${other.target.user} .*\n.*\n?.*GRANT SELECT ON TABLE public\\.closed TO ${reader};`))
+      expect(planned.plan.lines.join('\n')).toMatch(
+        new RegExp(`would run as ${other.target.user} .*\n.*\n?.*GRANT SELECT ON TABLE public\\.closed TO ${reader};`),
+      )
       expect((await room.run(['doctor'], env)).exitCode).toBe(1)
       const end = await room.run(['doctor', '--apply', '--admin-url', 'env:ADMIN_URL', '--yes', '--json'], env)
       expect(end.stderr).not.toContain('✗')

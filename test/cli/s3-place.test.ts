@@ -73,7 +73,9 @@ describe('a bucket', () => {
     const shown = await room.run(['show', `s3://${s3.bucket}/db/nexo_20260120_143000.sql`, '--json'], env)
     expect(shown.json<{ id: string }>().id).toBe(adopted.json<AdoptOutcome>().adopted[0]?.id)
     expect((await room.run(['verify', `s3://${s3.bucket}/db/nexo_20260120_143000.sql`], env)).exitCode).toBe(0)
-    expect((await room.run(['verify', `s3://${s3.bucket}/db/none.sql`, '--json'], env)).json<{ error: object }>().error).toMatchObject({ code: 'backup-missing' })
+    expect((await room.run(['verify', `s3://${s3.bucket}/db/none.sql`, '--json'], env)).json<{ error: object }>().error).toMatchObject({
+      code: 'backup-missing',
+    })
     expect((await room.run(['verify', `s3://${s3.bucket}/other/nexo_20260120_143000.sql`], env)).exitCode).toBe(2)
   })
 })

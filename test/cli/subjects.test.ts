@@ -47,12 +47,21 @@ describe('what a word means', () => {
     expect((await shop.room.json<Backup>(['show', '--backup', 'named'])).id).toBe(one.id)
     expect((await shop.room.json<Backup>(['show', 'one'])).id).toBe(one.id)
     expect((await shop.room.json<PlanDocument>(['pin', '--backup', 'named', '--dry-run'])).plan['backup']).toBe(one.id)
-    expect((await shop.room.json<{ plans: { plan: { backup: string } }[] }>(['delete', '--backup', 'named', '--dry-run'], { exitCode: 15 })).plans[0]?.plan.backup).toBe(one.id)
+    expect(
+      (await shop.room.json<{ plans: { plan: { backup: string } }[] }>(['delete', '--backup', 'named', '--dry-run'], { exitCode: 15 })).plans[0]?.plan.backup,
+    ).toBe(one.id)
     expect((await shop.room.json<FailureDocument>(['delete', 'one', '--yes'], { exitCode: 2 })).error.code).toBe('usage-invalid')
   })
 
   it('a cluster that is neither configured nor in the repository is exit 2 and names the known ones; an empty list is not the answer', async () => {
-    for (const args of [['list', 'nosuch'], ['latest', 'nosuch'], ['show', '--cluster', 'nosuch'], ['verify', '--cluster', 'nosuch'], ['drill', '--cluster', 'nosuch'], ['pin', 'latest', '--cluster', 'nosuch']]) {
+    for (const args of [
+      ['list', 'nosuch'],
+      ['latest', 'nosuch'],
+      ['show', '--cluster', 'nosuch'],
+      ['verify', '--cluster', 'nosuch'],
+      ['drill', '--cluster', 'nosuch'],
+      ['pin', 'latest', '--cluster', 'nosuch'],
+    ]) {
       const { error } = await shop.room.json<FailureDocument>(args, { exitCode: 2 })
       expect(error).toMatchObject({ code: 'usage-invalid', message: 'no cluster is called "nosuch"', hints: [expect.stringContaining('one, two')] })
     }
@@ -126,7 +135,9 @@ describe('checks of a drill', () => {
   it('count what the server answers, and a server that is gone as none: it says nothing about the backup', async () => {
     const context = { clock: systemClock, emit: () => undefined, signal: new AbortController().signal }
     await using session = await shop.cluster.session(shop.name)
-    expect(await runChecks(session, [{ sql: 'SELECT 1/0', expect: 1 }], context)).toMatchObject([{ ok: false, actual: expect.stringContaining('division') as string }])
+    expect(await runChecks(session, [{ sql: 'SELECT 1/0', expect: 1 }], context)).toMatchObject([
+      { ok: false, actual: expect.stringContaining('division') as string },
+    ])
     const lost = runChecks(session, [{ sql: 'SELECT pg_terminate_backend(pg_backend_pid())', expect: true }], context)
     await expect(lost).rejects.toMatchObject({ code: expect.stringMatching(/^connection-/) as string })
   })

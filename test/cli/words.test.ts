@@ -41,12 +41,15 @@ describe('a mistake in the command line', () => {
     expect(await room.run(['--version'])).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) as string })
   })
 
-  it.each(['check', 'runbook', 'checklist', 'erase', 'logs', 'report', 'pause', 'resume'])('%s is known as a command of a later version, not taken for a typo', async (name) => {
-    await using room = await tidemarkRoom()
-    const end = await room.run([name, 'nexo', '--whatever'])
-    expect(end.exitCode).toBe(2)
-    expect(end.stderr).toContain(`"tidemark ${name}" comes with a later version`)
-  })
+  it.each(['check', 'runbook', 'checklist', 'erase', 'logs', 'report', 'pause', 'resume'])(
+    '%s is known as a command of a later version, not taken for a typo',
+    async (name) => {
+      await using room = await tidemarkRoom()
+      const end = await room.run([name, 'nexo', '--whatever'])
+      expect(end.exitCode).toBe(2)
+      expect(end.stderr).toContain(`"tidemark ${name}" comes with a later version`)
+    },
+  )
 })
 
 describe('flags that every command has', () => {
@@ -103,16 +106,19 @@ describe('words that contradict each other', () => {
 })
 
 describe('s3://bucket/prefix/file as a backup', () => {
-  it.each(['verify', 'show', 'drill', 'restore', 'pin', 'delete'])('%s: in no configured bucket it is exit 2 with the way to configure it, never a local path', async (verb) => {
-    await using room = await tidemarkRoom()
-    await writeFile(join(room.directory, 'tidemark.yaml'), config)
-    const end = await room.run([verb, 's3://acme/db/shop_20260101.dump.zst', '--json'])
-    expect(end.exitCode).toBe(2)
-    const { error } = end.json<FailureDocument>()
-    expect(error.message).toContain('no configured repository')
-    expect(error.hints.join()).toContain('acme')
-    expect(`${end.stdout}${end.stderr}`).not.toContain(room.directory)
-  })
+  it.each(['verify', 'show', 'drill', 'restore', 'pin', 'delete'])(
+    '%s: in no configured bucket it is exit 2 with the way to configure it, never a local path',
+    async (verb) => {
+      await using room = await tidemarkRoom()
+      await writeFile(join(room.directory, 'tidemark.yaml'), config)
+      const end = await room.run([verb, 's3://acme/db/shop_20260101.dump.zst', '--json'])
+      expect(end.exitCode).toBe(2)
+      const { error } = end.json<FailureDocument>()
+      expect(error.message).toContain('no configured repository')
+      expect(error.hints.join()).toContain('acme')
+      expect(`${end.stdout}${end.stderr}`).not.toContain(room.directory)
+    },
+  )
 })
 
 describe('init', () => {
@@ -122,7 +128,9 @@ describe('init', () => {
     expect(missing.exitCode).toBe(2)
     expect(missing.json<FailureDocument>().error).toMatchObject({ code: 'usage-invalid', message: expect.stringContaining('file:missing') as string })
     await writeFile(join(room.directory, 'file'), '')
-    const work = await room.run(['init', '--url', 'postgresql://app@127.0.0.1:9/x', '--yes', '--json'], { TIDEMARK_WORK_DIR: join(room.directory, 'file/work') })
+    const work = await room.run(['init', '--url', 'postgresql://app@127.0.0.1:9/x', '--yes', '--json'], {
+      TIDEMARK_WORK_DIR: join(room.directory, 'file/work'),
+    })
     expect(work.exitCode).toBe(2)
     expect(work.json<FailureDocument>().error).toMatchObject({ code: 'config-invalid', message: expect.stringContaining('file/work') as string })
     expect((await readdir(room.directory)).toSorted()).toEqual(['file', 'work'])

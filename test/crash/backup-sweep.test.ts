@@ -15,21 +15,25 @@ beforeAll(async () => {
 afterAll(() => room[Symbol.asyncDispose]())
 
 describe.for(sweptPlaces)('a backup on $name, killed or failed at every operation of its storage, once and persistently', ({ open, share }) => {
-  it('leaves earlier backups alone and a new one that is whole or absent, and is repeated without a trace', { timeout: isComplete ? 3_600_000 : 240_000 }, async () => {
-    await using calm = await open(room.base)
-    const rehearsal = faultyStorage(calm.storage)
-    expect(await endingOf(() => takeBackups(room.workspace(rehearsal)))).toMatchObject({ kind: 'done' })
-    const plans = seeded(everyPlan(rehearsal.operations), share, 2026)
-    expect(plans.length).toBeGreaterThan(rehearsal.operations.length * share)
+  it(
+    'leaves earlier backups alone and a new one that is whole or absent, and is repeated without a trace',
+    { timeout: isComplete ? 3_600_000 : 240_000 },
+    async () => {
+      await using calm = await open(room.base)
+      const rehearsal = faultyStorage(calm.storage)
+      expect(await endingOf(() => takeBackups(room.workspace(rehearsal)))).toMatchObject({ kind: 'done' })
+      const plans = seeded(everyPlan(rehearsal.operations), share, 2026)
+      expect(plans.length).toBeGreaterThan(rehearsal.operations.length * share)
 
-    const wrong: string[] = []
-    await eachOf(plans, 2, async (plan) => {
-      await using place = await open(room.base)
-      wrong.push(...(await backupUnder(plan, place.storage, rehearsal.operations)))
-    })
-    expect(wrong).toEqual([])
-    expect(await room.stages()).toEqual([])
-  })
+      const wrong: string[] = []
+      await eachOf(plans, 2, async (plan) => {
+        await using place = await open(room.base)
+        wrong.push(...(await backupUnder(plan, place.storage, rehearsal.operations)))
+      })
+      expect(wrong).toEqual([])
+      expect(await room.stages()).toEqual([])
+    },
+  )
 })
 
 async function backupUnder(plan: FaultPlan, storage: Storage, operations: readonly Operation[]): Promise<readonly string[]> {

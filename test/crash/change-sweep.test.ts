@@ -20,7 +20,8 @@ beforeAll(async () => {
 afterAll(() => room[Symbol.asyncDispose]())
 
 const older = () => room.earlier[0]?.id ?? ''
-const remove = (storage: Storage) => deleteBackup(room.workspace(storage), { backup: older(), reason: 'a sweep', dryRun: false, approve: async () => undefined })
+const remove = (storage: Storage) =>
+  deleteBackup(room.workspace(storage), { backup: older(), reason: 'a sweep', dryRun: false, approve: async () => undefined })
 const verify = (storage: Storage) => verifyBackups(room.workspace(storage), { all: true })
 const pin = (storage: Storage) => pinBackup(room.workspace(storage), 'pin', { backup: older(), reason: 'a sweep' })
 
@@ -50,7 +51,8 @@ describe.for(sweptPlaces)('on $name, killed or failed at every operation of its 
       const next = await endingOf(() => takeBackups(room.workspace(place.storage)))
       if (next.kind !== 'done') say(`the next backup did not succeed: ${JSON.stringify(next)}`)
       const rerun = await endingOf(() => remove(place.storage))
-      if (rerun.kind !== 'done' && !(rerun.kind === 'failed' && !isListed && rerun.message.includes('no such backup'))) say(`the rerun did not succeed: ${JSON.stringify(rerun)}`)
+      if (rerun.kind !== 'done' && !(rerun.kind === 'failed' && !isListed && rerun.message.includes('no such backup')))
+        say(`the rerun did not succeed: ${JSON.stringify(rerun)}`)
       const final = await repositoryProblems(place.storage, expectation, room.context)
       final.problems.forEach(say)
       if (livingBackups(final.state).length !== 2) say(`there are ${livingBackups(final.state).length} backups in the end`)
@@ -69,7 +71,11 @@ describe.for(sweptPlaces)('on $name, killed or failed at every operation of its 
   })
 })
 
-async function sweepChange({ open, share }: Pick<(typeof sweptPlaces)[number], 'open' | 'share'>, change: (storage: Storage) => Promise<unknown>, seed: number): Promise<readonly string[]> {
+async function sweepChange(
+  { open, share }: Pick<(typeof sweptPlaces)[number], 'open' | 'share'>,
+  change: (storage: Storage) => Promise<unknown>,
+  seed: number,
+): Promise<readonly string[]> {
   await using calm = await open(room.base)
   const rehearsal = faultyStorage(calm.storage)
   await change(rehearsal)
@@ -82,7 +88,8 @@ async function sweepChange({ open, share }: Pick<(typeof sweptPlaces)[number], '
     after.problems.forEach(say)
     if (ending.kind === 'bug') say(ending.message)
     // A storage that does not answer proves nothing either way.
-    for (const { facts, state, problems } of livingBackups(after.state)) if (state === 'damaged') say(`${facts.id} is called damaged: ${JSON.stringify(problems)}`)
+    for (const { facts, state, problems } of livingBackups(after.state))
+      if (state === 'damaged') say(`${facts.id} is called damaged: ${JSON.stringify(problems)}`)
     const rerun = await endingOf(() => change(place.storage))
     if (rerun.kind !== 'done') say(`the rerun did not succeed: ${JSON.stringify(rerun)}`)
     for (const orphan of await orphansIn(place.storage, clusterName, room.context)) say(`nothing refers to ${orphan}`)
@@ -94,7 +101,17 @@ async function sweepChange({ open, share }: Pick<(typeof sweptPlaces)[number], '
 describe('a name that was given again before an interrupted deletion was finished', () => {
   it('belongs to the new backup: the deletion removes nothing of it', async () => {
     const storage = await prepared()
-    const cluster = { dump: { databases: [], format: 'custom', compression: { method: 'zstd', level: 3 }, jobs: 1, nameTemplate: 'same-name', globals: true, fingerprint: true } } as const
+    const cluster = {
+      dump: {
+        databases: [],
+        format: 'custom',
+        compression: { method: 'zstd', level: 3 },
+        jobs: 1,
+        nameTemplate: 'same-name',
+        globals: true,
+        fingerprint: true,
+      },
+    } as const
     const first = await backupOf(room.workspace(storage, { cluster }))
     const rehearsal = faultyStorage(memoryStorage({ clock: systemClock }))
     await putPicture(rehearsal, await takePicture(storage))
@@ -102,7 +119,9 @@ describe('a name that was given again before an interrupted deletion was finishe
     // All objects are gone, and the entry that says so is not written.
     const at = rehearsal.operations.filter(({ name }) => name === 'delete').findLastIndex(({ key }) => key.startsWith('same-name')) + 1
     const faulty = faultyStorage(storage, { fault: { kind: 'stop-after' }, at, operation: 'delete' })
-    expect(await endingOf(() => deleteBackup(room.workspace(faulty), { backup: first.id, reason: 'a test', dryRun: false, approve: async () => undefined }))).toMatchObject({ kind: 'stopped' })
+    expect(
+      await endingOf(() => deleteBackup(room.workspace(faulty), { backup: first.id, reason: 'a test', dryRun: false, approve: async () => undefined })),
+    ).toMatchObject({ kind: 'stopped' })
 
     const second = await backupOf(room.workspace(storage, { cluster }))
     expect(second.fileName).toBe(first.fileName)
@@ -119,7 +138,9 @@ describe('the checks of these sweeps', () => {
     const look = async (spoil: (storage: Storage) => Promise<unknown>): Promise<string> => {
       const storage = await prepared()
       await spoil(storage)
-      const found = await repositoryProblems(storage, { cluster: clusterName, before: room.base }, room.context).catch((error: unknown) => ({ problems: [String(error)] }))
+      const found = await repositoryProblems(storage, { cluster: clusterName, before: room.base }, room.context).catch((error: unknown) => ({
+        problems: [String(error)],
+      }))
       return [...found.problems, ...(await orphansIn(storage, clusterName, room.context).catch(() => []))].join('\n')
     }
     const newest = room.earlier[1]
@@ -130,6 +151,8 @@ describe('the checks of these sweeps', () => {
     expect(await look((storage) => storage.put('stray', new Uint8Array([1])))).toBe('stray')
     expect(await look((storage) => storage.delete('.tidemark/commits/shop/0000000002.json'))).toMatch(/has no entry 2/)
     expect(await look(async (storage) => storage.setAlias?.('latest_backup.sql', 'gone.sql'))).toMatch(/points at gone\.sql/)
-    expect(await look((storage) => deleteBackup(room.workspace(storage), { backup: older(), reason: 'x', dryRun: false, approve: async () => undefined }))).toMatch(/nobody asked/)
+    expect(
+      await look((storage) => deleteBackup(room.workspace(storage), { backup: older(), reason: 'x', dryRun: false, approve: async () => undefined })),
+    ).toMatch(/nobody asked/)
   })
 })

@@ -53,10 +53,14 @@ async function expectUntouched(storage: Storage, rerun = true): Promise<void> {
 
 /** 24 MB that no compression makes small, so that pg_dump is in the middle of it when the storage stalls. */
 async function fillDatabase(query: (text: string) => Promise<unknown>): Promise<void> {
-  await query(`CREATE TABLE big AS SELECT g AS id, (SELECT string_agg(md5(g || ' ' || h), '') FROM generate_series(1, 32) h) AS noise FROM generate_series(1, 24000) g`)
+  await query(
+    `CREATE TABLE big AS SELECT g AS id, (SELECT string_agg(md5(g || ' ' || h), '') FROM generate_series(1, 32) h) AS noise FROM generate_series(1, 24000) g`,
+  )
 }
 
-const uncompressed = { dump: { databases: [], format: 'custom', compression: { method: 'none' }, jobs: 1, nameTemplate: 'big_<id>', globals: false, fingerprint: true } } as const
+const uncompressed = {
+  dump: { databases: [], format: 'custom', compression: { method: 'none' }, jobs: 1, nameTemplate: 'big_<id>', globals: false, fingerprint: true },
+} as const
 
 describe('pg_dump', () => {
   beforeAll(async () => {
@@ -124,7 +128,10 @@ describe('a program in the place of pg_dump', () => {
     const whole = memoryStorage({ clock: systemClock })
     const made = await backupOf(room.workspace(whole, { realDump: true, cluster: uncompressed }))
     await writeFile(join(bin, 'whole'), await readObject(whole, made.key, 64 * 1024 * 1024))
-    await writeFile(join(bin, 'pg_dump'), `#!/bin/sh\nif [ "$1" = --version ]; then echo 'pg_dump (PostgreSQL) 15.98'; exit 0; fi\nDUMP='${join(bin, 'whole')}'\nPATH=/usr/bin:/bin\n${script}\n`)
+    await writeFile(
+      join(bin, 'pg_dump'),
+      `#!/bin/sh\nif [ "$1" = --version ]; then echo 'pg_dump (PostgreSQL) 15.98'; exit 0; fi\nDUMP='${join(bin, 'whole')}'\nPATH=/usr/bin:/bin\n${script}\n`,
+    )
     await chmod(join(bin, 'pg_dump'), 0o755)
     const tools = await discoverClientTools({ path: bin })
     return { ...room.workspace(storage, { ...options, cluster: uncompressed }), discoverTools: async () => tools }
@@ -173,7 +180,9 @@ describe('a server', () => {
     const end = await ending
     expect(end).toMatchObject({ kind: 'failed', exitCode: 1, message: expect.stringMatching(/pg_dump/) })
     await expectUntouched(inner, false)
-    expect(await endingOf(() => takeBackups(room.workspace(inner, { realDump: true, cluster: { ...uncompressed, target: other.target } })))).toMatchObject({ kind: 'done' })
+    expect(await endingOf(() => takeBackups(room.workspace(inner, { realDump: true, cluster: { ...uncompressed, target: other.target } })))).toMatchObject({
+      kind: 'done',
+    })
   })
 
   it('on which another session holds ACCESS EXCLUSIVE on a table: given up after the configured time, the holder named, nothing kept', async () => {
@@ -183,7 +192,11 @@ describe('a server', () => {
     const [row] = await blocker.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
     const storage = await prepared()
     const work = takeBackups(room.workspace(storage, { realDump: true, cluster: { lockWaitSeconds: 1 } }))
-    await expect(work).rejects.toMatchObject({ code: 'lock-timeout', exitCode: 1, hints: expect.arrayContaining([expect.stringContaining(`PID ${row?.pid ?? '?'} `)]) })
+    await expect(work).rejects.toMatchObject({
+      code: 'lock-timeout',
+      exitCode: 1,
+      hints: expect.arrayContaining([expect.stringContaining(`PID ${row?.pid ?? '?'} `)]),
+    })
     await expectUntouched(storage)
   })
 })
@@ -266,11 +279,17 @@ describe.skipIf(!mounts)('a disk', () => {
     const storage = await prepared()
     const machine = { workDirectory: join(disk.path, 'work') }
     const old = await lookAtProduction(room.server, room.source.name)
-    expect(await endingOf(() => restoreBackup(room.workspace(storage, { machine }), { replace: 'swap', safetyBackup: false, approve: async () => undefined }))).toMatchObject({ kind: 'failed', exitCode: 1, message: expect.stringMatching(/free/) })
+    expect(
+      await endingOf(() => restoreBackup(room.workspace(storage, { machine }), { replace: 'swap', safetyBackup: false, approve: async () => undefined })),
+    ).toMatchObject({ kind: 'failed', exitCode: 1, message: expect.stringMatching(/free/) })
     expect(await lookAtProduction(room.server, room.source.name)).toEqual(old)
     expect(await copiesOf(room.server, room.source.name)).toEqual([])
     const directory = { dump: { ...uncompressed.dump, format: 'directory' } } as const
-    expect(await endingOf(() => takeBackups(room.workspace(storage, { realDump: true, machine, cluster: directory })))).toMatchObject({ kind: 'failed', exitCode: 1, message: expect.stringMatching(/free/) })
+    expect(await endingOf(() => takeBackups(room.workspace(storage, { realDump: true, machine, cluster: directory })))).toMatchObject({
+      kind: 'failed',
+      exitCode: 1,
+      message: expect.stringMatching(/free/),
+    })
     await expectUntouched(storage, false)
     expect(await readdir(machine.workDirectory)).toEqual([])
   })
@@ -296,7 +315,11 @@ describe.skipIf(!mounts)('a disk', () => {
     const storage = posixStorage({ root: join(disk.path, 'repository') })
     await putPicture(storage, room.base)
     await disk.remount('ro')
-    expect(await endingOf(() => takeBackups(room.workspace(storage)))).toMatchObject({ kind: 'failed', exitCode: 1, message: expect.stringMatching(/read-only/) })
+    expect(await endingOf(() => takeBackups(room.workspace(storage)))).toMatchObject({
+      kind: 'failed',
+      exitCode: 1,
+      message: expect.stringMatching(/read-only/),
+    })
     const events: Event[] = []
     const { backups } = await verifyBackups(room.workspace(storage, { emit: (event) => events.push(event) }), { all: true })
     expect(backups.map(({ valid }) => valid)).toEqual([true, true])

@@ -29,15 +29,26 @@ describe.for(sweptPlaces)('a backup on $name that is suspended at any operation,
     const wrong: string[] = []
     await eachOf(seeded(pauses, share, 11), 2, async ({ operation, when }) => {
       await using place = await open(room.base)
-      const expected = operation.number < begun + 2 && when === 'before' ? 'none' : operation.number < committed || (operation.number === committed && when === 'before') ? 'fenced' : 'committed'
-      for (const problem of await suspendedAt(place.storage, operation, when, expected)) wrong.push(`suspended ${when} operation ${operation.number} (${operation.name} ${operation.key}): ${problem}`)
+      const expected =
+        operation.number < begun + 2 && when === 'before'
+          ? 'none'
+          : operation.number < committed || (operation.number === committed && when === 'before')
+            ? 'fenced'
+            : 'committed'
+      for (const problem of await suspendedAt(place.storage, operation, when, expected))
+        wrong.push(`suspended ${when} operation ${operation.number} (${operation.name} ${operation.key}): ${problem}`)
     })
     expect(wrong).toEqual([])
   })
 })
 
 /** `none`: it had not begun, so it goes on after the other as if it had come later. */
-async function suspendedAt(storage: Storage, { number }: Operation, when: 'before' | 'after', expected: 'none' | 'fenced' | 'committed'): Promise<readonly string[]> {
+async function suspendedAt(
+  storage: Storage,
+  { number }: Operation,
+  when: 'before' | 'after',
+  expected: 'none' | 'fenced' | 'committed',
+): Promise<readonly string[]> {
   const wrong: string[] = []
   const paused = pausedStorage(storage, { at: number, when })
   const first = endingOf(() => takeBackups(room.workspace(paused)))
@@ -108,7 +119,17 @@ describe('two backups of one cluster', () => {
     await putPicture(storage, room.base)
     const moment = systemClock.now()
     const clock: Clock = { ...systemClock, now: () => moment }
-    const cluster = { dump: { databases: [], format: 'custom', compression: { method: 'zstd', level: 3 }, jobs: 1, nameTemplate: 'shop_<YYYYMMDD_HHMMSS>', globals: true, fingerprint: true } } as const
+    const cluster = {
+      dump: {
+        databases: [],
+        format: 'custom',
+        compression: { method: 'zstd', level: 3 },
+        jobs: 1,
+        nameTemplate: 'shop_<YYYYMMDD_HHMMSS>',
+        globals: true,
+        fingerprint: true,
+      },
+    } as const
     for (let round = 0; round < 3; round += 1) await takeBackups(room.workspace(storage, { clock, cluster }))
     const { problems, state } = await repositoryProblems(storage, { cluster: clusterName, before: room.base }, room.context)
     expect(problems).toEqual([])

@@ -42,7 +42,20 @@ describe.for(sweptPlaces)('restore --replace on $name, killed or failed at every
     const { operations } = rehearsal
     const safetyEnds = operations.findLastIndex(({ name, key }) => name === 'delete' && key.startsWith('.tidemark/leases/'))
     const plans = everyPlan(operations)
-    const chosen = isComplete ? plans : [...seeded(plans.filter(({ at }) => at <= safetyEnds), share * 0.06, 5), ...seeded(plans.filter(({ at }) => at > safetyEnds), Math.min(1, share * 2), 6)]
+    const chosen = isComplete
+      ? plans
+      : [
+          ...seeded(
+            plans.filter(({ at }) => at <= safetyEnds),
+            share * 0.06,
+            5,
+          ),
+          ...seeded(
+            plans.filter(({ at }) => at > safetyEnds),
+            Math.min(1, share * 2),
+            6,
+          ),
+        ]
 
     const wrong: string[] = []
     for (const plan of chosen) {
@@ -95,7 +108,9 @@ const seen = new Map<string, number>()
 
 /** In the fast form two reruns are enough for each kind of situation: what the log, the run records and the server show. */
 function isKnown({ state, now }: Awaited<ReturnType<typeof repositoryProblems>>, { isReplaced, copies }: { isReplaced: boolean; copies: number }): boolean {
-  const phases = [...now.objects].filter(([key]) => key.startsWith('.tidemark/runs/')).map(([, bytes]) => /"phase":"(\w+)"/.exec(Buffer.from(bytes).toString())?.[1])
+  const phases = [...now.objects]
+    .filter(([key]) => key.startsWith('.tidemark/runs/'))
+    .map(([, bytes]) => /"phase":"(\w+)"/.exec(Buffer.from(bytes).toString())?.[1])
   const situation = JSON.stringify([isReplaced, copies, phases, state.open?.committed === null, state.backups.size])
   const times = (seen.get(situation) ?? 0) + 1
   seen.set(situation, times)
@@ -155,9 +170,22 @@ async function recordSwap(storage: Storage): Promise<{ replaced: number; kept: n
   if (live === null || old === undefined) throw new Error('there are no two databases to swap')
   const run = `20260101-000000-${String(live.oid).slice(-4).padStart(4, '0')}`
   const record: RestoreRecord = {
-    format: 'tidemark-run/1', run, cluster: clusterName, verb: 'restore', startedAt: context.clock.now().toString(), endedAt: null, backup: null, file: null, phase: 'swapped',
+    format: 'tidemark-run/1',
+    run,
+    cluster: clusterName,
+    verb: 'restore',
+    startedAt: context.clock.now().toString(),
+    endedAt: null,
+    backup: null,
+    file: null,
+    phase: 'swapped',
     server: { host: source.target.host, port: source.target.port, systemIdentifier: null },
-    database: source.name, newOid: live.oid, newName: source.name, oldOid: old.oid, oldName: old.name, safetyBackup: null,
+    database: source.name,
+    newOid: live.oid,
+    newName: source.name,
+    oldOid: old.oid,
+    oldName: old.name,
+    safetyBackup: null,
   }
   await writeRunRecord(storage, record)
   return { replaced: live.oid, kept: old.oid }

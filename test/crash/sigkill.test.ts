@@ -89,14 +89,17 @@ const some = <T>(all: readonly T[], few: readonly T[]) => (isComplete ? all : fe
 
 describe('SIGKILL during a backup', () => {
   const points = [begun('dump'), ended('dump'), begun('read-back'), ended('read-back')]
-  it.for(some(points, [begun('dump'), begun('read-back'), ended('read-back')]))('at $name: no backup or a whole one; the next run takes over at once and clears what was left', async (point) => {
-    await killedAt(point, ['backup'])
-    await expectWhole()
-    const next = await shop.room.json<Backup>(['backup'])
-    expect(next.state).toBe('verified')
-    await expectWhole()
-    await expectNothingLeft()
-  })
+  it.for(some(points, [begun('dump'), begun('read-back'), ended('read-back')]))(
+    'at $name: no backup or a whole one; the next run takes over at once and clears what was left',
+    async (point) => {
+      await killedAt(point, ['backup'])
+      await expectWhole()
+      const next = await shop.room.json<Backup>(['backup'])
+      expect(next.state).toBe('verified')
+      await expectWhole()
+      await expectNothingLeft()
+    },
+  )
 
   it('in the directory format, with its files staged: the stage of the dead run is removed by the next', async () => {
     await using blocker = await cluster.session(shop.name)
@@ -131,30 +134,42 @@ async function waiting(): Promise<boolean> {
 }
 
 describe('SIGKILL during restore --replace', () => {
-  const points = [begun('safety-backup'), begun('read-back'), begun('fetch'), begun('restore'), ended('restore'), begun('compare'), begun('swap'), ended('swap')]
-  it.for(some(points, [begun('read-back'), begun('restore'), begun('compare'), begun('swap'), ended('swap')]))('at $name: production is the old or the new database, and a rerun and undo succeed', async (point) => {
-    const old = await present()
-    await killedAt(point, ['restore', first.id, '--replace', '--yes'])
-    await expectWhole()
-    const after = await present()
-    const copies = await copiesOf(cluster, shop.name)
-    if (after.oid !== old.oid) expect(copies.map(({ oid }) => oid)).toContain(old.oid)
-    // A copy that was never swapped in has an end of its life.
-    for (const { oid, mark } of copies) if (oid !== old.oid) expect(mark).toMatchObject({ kind: 'restore', expires: expect.stringMatching(/Z$/) })
+  const points = [
+    begun('safety-backup'),
+    begun('read-back'),
+    begun('fetch'),
+    begun('restore'),
+    ended('restore'),
+    begun('compare'),
+    begun('swap'),
+    ended('swap'),
+  ]
+  it.for(some(points, [begun('read-back'), begun('restore'), begun('compare'), begun('swap'), ended('swap')]))(
+    'at $name: production is the old or the new database, and a rerun and undo succeed',
+    async (point) => {
+      const old = await present()
+      await killedAt(point, ['restore', first.id, '--replace', '--yes'])
+      await expectWhole()
+      const after = await present()
+      const copies = await copiesOf(cluster, shop.name)
+      if (after.oid !== old.oid) expect(copies.map(({ oid }) => oid)).toContain(old.oid)
+      // A copy that was never swapped in has an end of its life.
+      for (const { oid, mark } of copies) if (oid !== old.oid) expect(mark).toMatchObject({ kind: 'restore', expires: expect.stringMatching(/Z$/) })
 
-    if (after.oid !== old.oid) {
-      // The catalogue tells that it happened, whatever was recorded.
+      if (after.oid !== old.oid) {
+        // The catalogue tells that it happened, whatever was recorded.
+        await shop.room.json(['undo', '--yes'])
+        expect((await present()).oid).toBe(old.oid)
+      }
+      const result = await shop.room.json<{ result: { keptAs: string } }>(['restore', first.id, '--replace', '--yes'])
+      expect((await present()).oid).not.toBe(old.oid)
+      expect((await copiesOf(cluster, shop.name)).find(({ oid }) => oid === old.oid)?.name).toBe(result.result.keptAs)
       await shop.room.json(['undo', '--yes'])
       expect((await present()).oid).toBe(old.oid)
-    }
-    const result = await shop.room.json<{ result: { keptAs: string } }>(['restore', first.id, '--replace', '--yes'])
-    expect((await present()).oid).not.toBe(old.oid)
-    expect((await copiesOf(cluster, shop.name)).find(({ oid }) => oid === old.oid)?.name).toBe(result.result.keptAs)
-    await shop.room.json(['undo', '--yes'])
-    expect((await present()).oid).toBe(old.oid)
-    await expectWhole()
-    await expectNothingLeft()
-  })
+      await expectWhole()
+      await expectNothingLeft()
+    },
+  )
 
   it('twice, and the copy it left is removed once its time is over', async () => {
     await killedAt(begun('compare'), ['restore', first.id, '--replace', '--yes'])
@@ -169,14 +184,17 @@ describe('SIGKILL during restore --replace', () => {
 })
 
 describe('SIGKILL during a drill', () => {
-  it.for(some([begun('fetch'), begun('restore'), begun('compare')], [begun('restore'), begun('compare')]))('on the same server at $name: its copy carries a mark with an end, and the next drill proves', async (point) => {
-    await killedAt(point, ['drill', '--server', 'same'])
-    await expectWhole()
-    for (const { mark } of await copiesOf(cluster, shop.name)) expect(mark).toMatchObject({ kind: 'drill', expires: expect.stringMatching(/Z$/) })
-    const { proof } = await shop.room.json<{ proof: { outcome: string } }>(['drill', '--server', 'same'])
-    expect(proof.outcome).toBe('proven')
-    await expectNothingLeft()
-  })
+  it.for(some([begun('fetch'), begun('restore'), begun('compare')], [begun('restore'), begun('compare')]))(
+    'on the same server at $name: its copy carries a mark with an end, and the next drill proves',
+    async (point) => {
+      await killedAt(point, ['drill', '--server', 'same'])
+      await expectWhole()
+      for (const { mark } of await copiesOf(cluster, shop.name)) expect(mark).toMatchObject({ kind: 'drill', expires: expect.stringMatching(/Z$/) })
+      const { proof } = await shop.room.json<{ proof: { outcome: string } }>(['drill', '--server', 'same'])
+      expect(proof.outcome).toBe('proven')
+      await expectNothingLeft()
+    },
+  )
 
   describe('on a private server', () => {
     let place: string
@@ -190,21 +208,26 @@ describe('SIGKILL during a drill', () => {
     })
     afterAll(() => rm(place, { recursive: true, force: true }))
 
-    it.for(some([begun('start-server'), ended('start-server'), begun('restore'), begun('compare')], [begun('start-server'), begun('compare')]))('at $name: no server and no directory outlives the next drill', async (point) => {
-      await killedAt(point, ['drill', '--server', 'embedded'], env)
-      expect(await untilNone(() => serversIn(join(place, 'tidemark-drills'))), 'servers of the dead drill').toEqual([])
-      const { proof } = await shop.room.json<{ proof: { outcome: string } }>(['drill', '--server', 'embedded'], { env })
-      expect(proof.outcome).toBe('proven')
-      expect(await readdir(join(place, 'tidemark-drills'))).toEqual([])
-      expect((await readdir(place)).filter((name) => /^tidemark-\d/.test(name))).toEqual([])
-      await expectWhole()
-    })
+    it.for(some([begun('start-server'), ended('start-server'), begun('restore'), begun('compare')], [begun('start-server'), begun('compare')]))(
+      'at $name: no server and no directory outlives the next drill',
+      async (point) => {
+        await killedAt(point, ['drill', '--server', 'embedded'], env)
+        expect(await untilNone(() => serversIn(join(place, 'tidemark-drills'))), 'servers of the dead drill').toEqual([])
+        const { proof } = await shop.room.json<{ proof: { outcome: string } }>(['drill', '--server', 'embedded'], { env })
+        expect(proof.outcome).toBe('proven')
+        expect(await readdir(join(place, 'tidemark-drills'))).toEqual([])
+        expect((await readdir(place)).filter((name) => /^tidemark-\d/.test(name))).toEqual([])
+        await expectWhole()
+      },
+    )
   })
 })
 
 /** Processes whose command line names the directory: postmasters, their children, watchdogs. */
 async function serversIn(directory: string): Promise<readonly string[]> {
   if (platform() !== 'linux') return []
-  const lines = await Promise.all((await readdir('/proc')).filter((pid) => /^\d+$/.test(pid)).map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')))
+  const lines = await Promise.all(
+    (await readdir('/proc')).filter((pid) => /^\d+$/.test(pid)).map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  )
   return lines.filter((line) => line.includes(directory)).map((line) => line.replaceAll('\0', ' '))
 }

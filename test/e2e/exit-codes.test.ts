@@ -88,7 +88,9 @@ describe('exit code 1: tried and failed', () => {
 
   test('a role that may not read a table: the dump fails as a whole, names the table, and nothing is kept', async () => {
     await using shop = await openShop(cluster)
-    await shop.sql(`DO $$ BEGIN CREATE ROLE e2e_reader LOGIN PASSWORD 'r'; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT SELECT ON orders TO e2e_reader`)
+    await shop.sql(
+      `DO $$ BEGIN CREATE ROLE e2e_reader LOGIN PASSWORD 'r'; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT SELECT ON orders TO e2e_reader`,
+    )
     const url = `postgresql://e2e_reader:r@127.0.0.1:${shop.target.port}/${shop.name}`
     const end = await shop.room.run(['backup', '--json'], { DATABASE_URL: url })
     expect(end.exitCode).toBe(1)
@@ -100,8 +102,13 @@ describe('exit code 1: tried and failed', () => {
 
   test('a role that reads everything and still may not see every row: refused, with the statement that lets it', async () => {
     await using shop = await openShop(cluster)
-    await shop.sql(`DO $$ BEGIN CREATE ROLE e2e_read_all LOGIN PASSWORD 'x'; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT pg_read_all_data TO e2e_read_all; ALTER TABLE orders ENABLE ROW LEVEL SECURITY`)
-    const { error } = await shop.room.json<FailureDocument>(['backup'], { exitCode: 1, env: { DATABASE_URL: `postgresql://e2e_read_all:x@127.0.0.1:${shop.target.port}/${shop.name}` } })
+    await shop.sql(
+      `DO $$ BEGIN CREATE ROLE e2e_read_all LOGIN PASSWORD 'x'; EXCEPTION WHEN duplicate_object THEN NULL; END $$; GRANT pg_read_all_data TO e2e_read_all; ALTER TABLE orders ENABLE ROW LEVEL SECURITY`,
+    )
+    const { error } = await shop.room.json<FailureDocument>(['backup'], {
+      exitCode: 1,
+      env: { DATABASE_URL: `postgresql://e2e_read_all:x@127.0.0.1:${shop.target.port}/${shop.name}` },
+    })
     expect(error.code).toBe('permission-denied')
     expect(error.hints.join(' ')).toContain('BYPASSRLS')
     await expectNoBackup(shop)
@@ -110,7 +117,14 @@ describe('exit code 1: tried and failed', () => {
   test('there is no backup of that name', async () => {
     await using shop = await openShop(cluster)
     await shop.room.json(['backup'])
-    for (const args of [['show', 'nothing'], ['verify', 'nothing'], ['restore', 'nothing'], ['drill', '--backup', 'nothing'], ['delete', 'nothing', '--yes'], ['restore', './nothing.dump']]) {
+    for (const args of [
+      ['show', 'nothing'],
+      ['verify', 'nothing'],
+      ['restore', 'nothing'],
+      ['drill', '--backup', 'nothing'],
+      ['delete', 'nothing', '--yes'],
+      ['restore', './nothing.dump'],
+    ]) {
       const { error } = await shop.room.json<FailureDocument>(args, { exitCode: 1 })
       expect(error.code).toBe('backup-missing')
     }
@@ -141,7 +155,10 @@ describe('exit code 1: tried and failed', () => {
 
 describe('exit code 3: done, but not all of it', () => {
   test('one of two repositories cannot be written: the backup is in the other, and the failure is told', async () => {
-    await using shop = await openShop(cluster, { config: 'clusters:\n  shop: { url: "env:DATABASE_URL", repositories: [local, second] }\nrepositories:\n  local: { path: ./backups }\n  second: { path: ./occupied/by/a/file }\n' })
+    await using shop = await openShop(cluster, {
+      config:
+        'clusters:\n  shop: { url: "env:DATABASE_URL", repositories: [local, second] }\nrepositories:\n  local: { path: ./backups }\n  second: { path: ./occupied/by/a/file }\n',
+    })
     await writeFile(join(shop.room.directory, 'occupied'), 'a file')
     const backup = await shop.room.json<Backup & { warnings: string[] }>(['backup'], { exitCode: 3 })
     expect(backup).toMatchObject({ state: 'verified', repositories: ['local'] })
@@ -150,7 +167,9 @@ describe('exit code 3: done, but not all of it', () => {
 
   test('one of several databases cannot be dumped: the others are, and it is named', async () => {
     await using shop = await openShop(cluster)
-    const both = await shop.room.json<{ backups: Backup[]; warnings: string[] }>(['backup', '--database', shop.name, '--database', 'never_made'], { exitCode: 3 })
+    const both = await shop.room.json<{ backups: Backup[]; warnings: string[] }>(['backup', '--database', shop.name, '--database', 'never_made'], {
+      exitCode: 3,
+    })
     const listed = 'backups' in both ? both.backups : [both as unknown as Backup]
     expect(listed.map((backup) => backup.database)).toEqual([shop.name])
     expect(both.warnings.join('\n')).toContain('never_made')
@@ -222,7 +241,10 @@ describe('a run in progress', () => {
   })
 
   test('that waits for a lock gives up by itself and names who holds it', async () => {
-    await using shop = await openShop(cluster, { config: 'clusters:\n  shop:\n    url: env:DATABASE_URL\n    dump: { lockWait: 1s }\n    repositories: [local]\nrepositories:\n  local: { path: ./backups }\n' })
+    await using shop = await openShop(cluster, {
+      config:
+        'clusters:\n  shop:\n    url: env:DATABASE_URL\n    dump: { lockWait: 1s }\n    repositories: [local]\nrepositories:\n  local: { path: ./backups }\n',
+    })
     await using blocker = await cluster.session(shop.name)
     await blocker.query('BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE')
     const { error } = await shop.room.json<FailureDocument>(['backup'], { exitCode: 1 })
@@ -235,9 +257,12 @@ describe('a run in progress', () => {
 test('two runs that begin in one second never overwrite each other: both exist, under names of their own', async () => {
   await using shop = await openShop(cluster)
   await shop.room.json(['backup', '--name', 'first'])
-  const config = 'clusters:\n  a: { url: "env:DATABASE_URL", repositories: [local] }\n  b: { url: "env:DATABASE_URL", repositories: [local] }\nrepositories:\n  local: { path: ./backups }\n'
+  const config =
+    'clusters:\n  a: { url: "env:DATABASE_URL", repositories: [local] }\n  b: { url: "env:DATABASE_URL", repositories: [local] }\nrepositories:\n  local: { path: ./backups }\n'
   await writeFile(join(shop.room.directory, 'two.yaml'), config)
-  const ends = await Promise.all(['a', 'b', 'a'].map((name, index) => shop.room.run(['backup', name, '--config', 'two.yaml', '--json', ...(index === 2 ? ['--name', 'third'] : [])])))
+  const ends = await Promise.all(
+    ['a', 'b', 'a'].map((name, index) => shop.room.run(['backup', name, '--config', 'two.yaml', '--json', ...(index === 2 ? ['--name', 'third'] : [])])),
+  )
   const done = ends.filter((end) => end.exitCode === 0).map((end) => end.json<Backup>())
   // Of one cluster only one may run at a time; different clusters may share the second and the folder.
   for (const end of ends) expect([0, 11]).toContain(end.exitCode)
@@ -260,7 +285,10 @@ async function dumpWaits(shop: Shop, run: RunningTidemark): Promise<void> {
   let ended = false
   void run.end.then(() => (ended = true))
   for (;;) {
-    const waiting = await shop.sql(`SELECT pid FROM pg_stat_activity WHERE datname = '${shop.name}' AND application_name LIKE 'tidemark pg_dump%' AND wait_event_type = 'Lock'`, 'postgres')
+    const waiting = await shop.sql(
+      `SELECT pid FROM pg_stat_activity WHERE datname = '${shop.name}' AND application_name LIKE 'tidemark pg_dump%' AND wait_event_type = 'Lock'`,
+      'postgres',
+    )
     if (waiting.length > 0) return
     if (ended) throw new Error(`the backup ended before it met the lock: ${(await run.end).stderr}`)
     await delay(20)
@@ -268,7 +296,10 @@ async function dumpWaits(shop: Shop, run: RunningTidemark): Promise<void> {
 }
 
 async function sessionsOf(shop: Shop): Promise<readonly unknown[]> {
-  return shop.sql(`SELECT application_name, state, query FROM pg_stat_activity WHERE datname = '${shop.name}' AND application_name LIKE 'tidemark%' AND application_name <> 'tidemark test'`, 'postgres')
+  return shop.sql(
+    `SELECT application_name, state, query FROM pg_stat_activity WHERE datname = '${shop.name}' AND application_name LIKE 'tidemark%' AND application_name <> 'tidemark test'`,
+    'postgres',
+  )
 }
 
 /** Nothing outside `.tidemark/`, nothing listed, nothing staged. */

@@ -134,7 +134,15 @@ repositories:
       { sql: 'select count(*) from orders', expected: '201', actual: '200', ok: false },
       { sql: 'select 1 from missing', expected: '1', actual: expect.stringContaining('does not exist') as string, ok: false },
     ])
-    expect(proof.newest).toEqual([{ table: 'customers', rows: [{ id: '50', name: 'name 50', email: '***' }, { id: '49', name: 'name 49', email: '***' }] }])
+    expect(proof.newest).toEqual([
+      {
+        table: 'customers',
+        rows: [
+          { id: '50', name: 'name 50', email: '***' },
+          { id: '49', name: 'name 49', email: '***' },
+        ],
+      },
+    ])
     expect(JSON.stringify(proof)).not.toContain('@example.com')
     expect(proof.problems.join('\n')).toContain('201')
     expect(await shop.room.json<Backup>(['show'])).toMatchObject({ state: 'verified', problems: [] })
@@ -162,7 +170,13 @@ repositories:
     expect((await shop.room.run(['latest'])).exitCode).toBe(1)
     expect(await shop.databases()).toEqual([shop.name])
     // A copy for people to look at is restored, and says that it differs.
-    expect((await shop.room.json<{ result: { warnings: string[] } }>(['restore', backup.id, '--as', `${shop.name}_look`, '--validate', 'content', '--jobs', '1'], { exitCode: 3 })).result.warnings.join('\n')).toContain('public.orders')
+    expect(
+      (
+        await shop.room.json<{ result: { warnings: string[] } }>(['restore', backup.id, '--as', `${shop.name}_look`, '--validate', 'content', '--jobs', '1'], {
+          exitCode: 3,
+        })
+      ).result.warnings.join('\n'),
+    ).toContain('public.orders')
   })
 
   test('is partial (3) without a fingerprint or for a part of a database, never proven', async () => {
@@ -170,7 +184,10 @@ repositories:
     await shop.room.json(['backup'])
     const bare = await shop.room.json<Backup>(['backup', '--no-fingerprint'])
     const { proof } = await shop.room.json<{ proof: Proof }>(['drill', '--backup', bare.id, '--server', 'same'], { exitCode: 3 })
-    expect(proof).toMatchObject({ outcome: 'partial', notCompared: expect.arrayContaining([expect.objectContaining({ why: 'this backup was taken without a fingerprint' })]) as unknown })
+    expect(proof).toMatchObject({
+      outcome: 'partial',
+      notCompared: expect.arrayContaining([expect.objectContaining({ why: 'this backup was taken without a fingerprint' })]) as unknown,
+    })
     expect((await shop.room.json<Backup>(['show', bare.id])).state).toBe('verified')
     const part = await shop.room.json<Backup>(['backup', '--table', 'customers'])
     expect((await shop.room.json<{ proof: Proof }>(['drill', '--backup', part.id, '--server', 'same'], { exitCode: 3 })).proof.outcome).toBe('partial')
@@ -180,7 +197,9 @@ repositories:
 
   test('proves on a private server that has nothing but what the backup brings: roles, owners and grants included; nothing of it stays', async () => {
     await using shop = await openShop(await sharedCluster(15))
-    await shop.sql(`DO $$ BEGIN CREATE ROLE e2e_owner; EXCEPTION WHEN duplicate_object THEN NULL; END $$; ALTER TABLE orders OWNER TO e2e_owner; GRANT SELECT ON customers TO e2e_owner`)
+    await shop.sql(
+      `DO $$ BEGIN CREATE ROLE e2e_owner; EXCEPTION WHEN duplicate_object THEN NULL; END $$; ALTER TABLE orders OWNER TO e2e_owner; GRANT SELECT ON customers TO e2e_owner`,
+    )
     await shop.room.json(['backup'])
     // Servers run under another account, which must be able to pass.
     const cache = join(tmpdir(), `tidemark-e2e-cache-${userInfo().uid}`)
@@ -188,7 +207,9 @@ repositories:
     await symlink(embeddedSource.cacheDir, join(cache, 'postgres')).catch((error: unknown) => {
       if (systemCodeOf(error) !== 'EEXIST') throw error
     })
-    const { proof } = await shop.room.json<{ proof: Proof }>(['drill', '--server', 'embedded'], { env: { TIDEMARK_CACHE_DIR: cache, TIDEMARK_WORK_DIR: tmpdir() } })
+    const { proof } = await shop.room.json<{ proof: Proof }>(['drill', '--server', 'embedded'], {
+      env: { TIDEMARK_CACHE_DIR: cache, TIDEMARK_WORK_DIR: tmpdir() },
+    })
     expect(proof).toMatchObject({ outcome: 'proven', problems: [], notCompared: [], server: 'embedded PostgreSQL 15' })
     expect(await shop.room.json<Backup>(['show'])).toMatchObject({ state: 'proven', provenAt: expect.any(String) as string })
   })

@@ -93,7 +93,14 @@ describe('a file that is no whole dump is refused before anything is created', (
     const before = await shop.databases()
     const restored = await shop.room.run(['restore', '--file', name, '--as', copyName(), '--json'])
     const { error } = restored.json<Refused>()
-    expect({ name, exitCode: restored.exitCode, code: error.code }).toMatchObject(exitCode === 2 ? { exitCode: 2 } : { exitCode: expect.toSatisfy((code: number) => code === 13 || code === 1) as number, code: expect.stringMatching(/^(integrity|dump-empty)$/) as string })
+    expect({ name, exitCode: restored.exitCode, code: error.code }).toMatchObject(
+      exitCode === 2
+        ? { exitCode: 2 }
+        : {
+            exitCode: expect.toSatisfy((code: number) => code === 13 || code === 1) as number,
+            code: expect.stringMatching(/^(integrity|dump-empty)$/) as string,
+          },
+    )
     expect(error.message).toContain(name)
     const verified = await shop.room.run(['verify', '--file', name, '--json'])
     expect(verified.exitCode).toBe(exitCode)

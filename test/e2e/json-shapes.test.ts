@@ -7,7 +7,8 @@ import { openShop, type Shop } from '../support/shop.ts'
 import { debianClients, stockClient } from '../support/stock-tools.ts'
 
 /** cli.md "JSON keys that scripts may rely on", seed-details 11 and ruling 22. A key that is missing breaks somebody's script, so each is named here. */
-const backupKeys = `id cluster database type state name startedAt endedAt sizeBytes storedBytes checksum format compression encryption key path postgresVersion startLsn stopLsn
+const backupKeys =
+  `id cluster database type state name startedAt endedAt sizeBytes storedBytes checksum format compression encryption key path postgresVersion startLsn stopLsn
   timeline tables category keptUntil keptBecause pinned repositories container user hostname fileName toolVersion partial`.split(/\s+/)
 const utcTime = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
@@ -88,14 +89,35 @@ describe('JSON documents', () => {
 
   test('verify: each backup with its problems', async () => {
     expect(await shop.room.json(['verify'])).toEqual({
-      backups: [{ id: backup.id, valid: true, state: 'verified', problems: [], checksum: backup.checksum, readBytes: expect.any(Number) as number, tables: backup.tables }],
+      backups: [
+        {
+          id: backup.id,
+          valid: true,
+          state: 'verified',
+          problems: [],
+          checksum: backup.checksum,
+          readBytes: expect.any(Number) as number,
+          tables: backup.tables,
+        },
+      ],
     })
   })
 
   test('restore --dry-run: the plan and no result; restore: the plan and the result, the password masked', async () => {
     const planned = await shop.room.json<{ plan: object; result: null }>(['restore', '--as', `${shop.name}_copy`, '--dry-run'])
     expect(planned.result).toBeNull()
-    expect(planned.plan).toMatchObject({ backup: backup.id, file: null, takenAt: backup.endedAt, database: `${shop.name}_copy`, action: 'create', existing: null, keptAs: null, safetyBackup: false, refusals: [], warnings: [] })
+    expect(planned.plan).toMatchObject({
+      backup: backup.id,
+      file: null,
+      takenAt: backup.endedAt,
+      database: `${shop.name}_copy`,
+      action: 'create',
+      existing: null,
+      keptAs: null,
+      safetyBackup: false,
+      refusals: [],
+      warnings: [],
+    })
     expect(await shop.databases()).toEqual([shop.name])
 
     const { plan, result } = await shop.room.json<{ plan: object; result: Record<string, unknown> }>(['restore', '--as', `${shop.name}_copy`])
@@ -123,7 +145,10 @@ describe('JSON documents', () => {
     expect(result['durationSeconds']).toBeGreaterThan(0)
 
     const undone = await shop.room.json<{ plan: object; done: boolean }>(['undo', String(result['run']), '--yes'])
-    expect(undone).toMatchObject({ done: true, plan: { run: result['run'], kind: 'drop-created', database: `${shop.name}_copy`, setAside: null, refusals: [], lines: [expect.any(String)] } })
+    expect(undone).toMatchObject({
+      done: true,
+      plan: { run: result['run'], kind: 'drop-created', database: `${shop.name}_copy`, setAside: null, refusals: [], lines: [expect.any(String)] },
+    })
     expect(await shop.databases()).toEqual([shop.name])
   })
 
@@ -153,7 +178,13 @@ describe('JSON documents', () => {
     expect(dry.plans[0]?.plan.refusals).not.toEqual([])
 
     const newer = await shop.room.json<Backup>(['backup'])
-    const done = await shop.room.json<{ plans: { repository: string; plan: Record<string, unknown> }[]; deleted: boolean }>(['delete', backup.id, '--yes', '--reason', 'a test'])
+    const done = await shop.room.json<{ plans: { repository: string; plan: Record<string, unknown> }[]; deleted: boolean }>([
+      'delete',
+      backup.id,
+      '--yes',
+      '--reason',
+      'a test',
+    ])
     expect(done).toMatchObject({ deleted: true, plans: [{ repository: 'local', plan: { backup: backup.id, database: shop.name, fileName: backup.fileName } }] })
     expect(await readdir(shop.room.repository)).not.toContain(backup.fileName)
     expect((await shop.room.json<{ backups: Backup[] }>(['list'])).backups.map((each) => each.id)).toEqual([newer.id])
@@ -170,7 +201,10 @@ describe('JSON documents', () => {
 
   test('without a terminal a deletion or replacement needs --yes: exit 15, and the command to look first', async () => {
     const newer = await shop.room.json<Backup>(['backup'])
-    for (const args of [['delete', newer.id], ['restore', '--replace']]) {
+    for (const args of [
+      ['delete', newer.id],
+      ['restore', '--replace'],
+    ]) {
       const { error } = await shop.room.json<{ error: { code: string; exitCode: number; hints: string[] } }>(args, { exitCode: 15 })
       expect(error).toMatchObject({ code: 'target-unsafe', exitCode: 15, hints: [expect.stringContaining('--dry-run')] })
     }
@@ -182,7 +216,12 @@ describe('JSON documents', () => {
     const document = await shop.room.json<{ plan: { refusals: string[] }; result: null; error: object }>(['restore', '--as', shop.name], { exitCode: 15 })
     expect(document.plan.refusals).toHaveLength(2)
     expect(document.result).toBeNull()
-    expect(document.error).toMatchObject({ code: 'target-unsafe', exitCode: 15, message: expect.stringContaining('--replace') as string, hints: [expect.any(String)] })
+    expect(document.error).toMatchObject({
+      code: 'target-unsafe',
+      exitCode: 15,
+      message: expect.stringContaining('--replace') as string,
+      hints: [expect.any(String)],
+    })
   })
 
   test('--progress=json: events on stderr, one JSON document each, and the result alone on stdout', async () => {
@@ -211,17 +250,32 @@ describe('damage', () => {
     const bad = await shop.room.json<Backup>(['backup'])
     const path = bad.path ?? ''
     await flipByte(path)
-    const verified = await shop.room.json<{ backups: { id: string; valid: boolean; state: string; problems: { code: string; object: string; message: string }[] }[] }>(['verify', bad.id], { exitCode: 13 })
-    expect(verified.backups).toMatchObject([{ id: bad.id, valid: false, state: 'damaged', problems: [{ code: 'integrity', object: expect.stringContaining(bad.fileName) as string, message: expect.any(String) as string }] }])
+    const verified = await shop.room.json<{
+      backups: { id: string; valid: boolean; state: string; problems: { code: string; object: string; message: string }[] }[]
+    }>(['verify', bad.id], { exitCode: 13 })
+    expect(verified.backups).toMatchObject([
+      {
+        id: bad.id,
+        valid: false,
+        state: 'damaged',
+        problems: [{ code: 'integrity', object: expect.stringContaining(bad.fileName) as string, message: expect.any(String) as string }],
+      },
+    ])
     for (const args of [
       ['restore', bad.id, '--as', `${shop.name}_copy`],
       ['restore', bad.id, '--replace', '--no-safety-backup', '--yes'],
       ['restore', bad.id, '--dry-run'],
     ]) {
       const { error } = await shop.room.json<{ error: { code: string; message: string; hints: string[] } }>(args, { exitCode: 13 })
-      expect(error).toMatchObject({ code: 'integrity', message: expect.stringContaining('nothing was touched') as string, hints: [expect.stringContaining(backup.id)] })
+      expect(error).toMatchObject({
+        code: 'integrity',
+        message: expect.stringContaining('nothing was touched') as string,
+        hints: [expect.stringContaining(backup.id)],
+      })
     }
-    expect((await shop.room.json<{ error: { code: string } }>(['drill', '--backup', bad.id, '--server', 'same'], { exitCode: 13 })).error.code).toBe('integrity')
+    expect((await shop.room.json<{ error: { code: string } }>(['drill', '--backup', bad.id, '--server', 'same'], { exitCode: 13 })).error.code).toBe(
+      'integrity',
+    )
     expect(await shop.databases()).toEqual([shop.name])
     // `latest` means the intact one from now on.
     expect((await shop.room.run(['latest'])).stdout).toBe(`${backup.id}\n`)

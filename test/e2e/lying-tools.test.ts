@@ -49,23 +49,36 @@ describe('a pg_dump that', () => {
     ['writes something else', 'echo "this is no archive"; exit 0', ['dump-empty', 'integrity']],
     ['writes more than its archive', '"$real" "$@"; echo; echo "SELECT 1;"', ['dump-empty', 'integrity']],
   ])('%s: no backup, a failure, and nothing is left', async (_name, script, codes) => {
-    for (const format of [['--format', 'custom'], ['--format', 'plain']]) {
+    for (const format of [
+      ['--format', 'custom'],
+      ['--format', 'plain'],
+    ]) {
       const end = await shop.room.run(['backup', '--json', ...format], await toolsWith('pg_dump', script))
       const { error } = end.json<Failed>()
-      expect({ format, exit: end.exitCode === 1 || end.exitCode === 13, code: codes.includes(error.code) ? true : end.stdout }).toEqual({ format, exit: true, code: true })
+      expect({ format, exit: end.exitCode === 1 || end.exitCode === 13, code: codes.includes(error.code) ? true : end.stdout }).toEqual({
+        format,
+        exit: true,
+        code: true,
+      })
       await expectNothingKept()
     }
   })
 
   test('leaves a table out without saying so: the table is named, and the exit code is 3', async () => {
-    const backup = await shop.room.json<Backup & { warnings: string[] }>(['backup'], { exitCode: 3, env: await toolsWith('pg_dump', 'exec "$real" --exclude-table=orders "$@"') })
+    const backup = await shop.room.json<Backup & { warnings: string[] }>(['backup'], {
+      exitCode: 3,
+      env: await toolsWith('pg_dump', 'exec "$real" --exclude-table=orders "$@"'),
+    })
     expect(backup.warnings.join('\n')).toContain('public.orders')
     await shop.room.json(['backup'])
     await shop.room.json(['delete', backup.id, '--yes'])
   })
 
   test('warns and ends well: the backup exists, and the warning is told', async () => {
-    const end = await shop.room.run(['backup', '--verbose', '--json'], await toolsWith('pg_dump', 'echo "pg_dump: warning: there are circular foreign-key constraints" >&2; exec "$real" "$@"'))
+    const end = await shop.room.run(
+      ['backup', '--verbose', '--json'],
+      await toolsWith('pg_dump', 'echo "pg_dump: warning: there are circular foreign-key constraints" >&2; exec "$real" "$@"'),
+    )
     expect(end.exitCode).toBe(0)
     expect(end.stderr).toContain('circular foreign-key')
   })
@@ -77,7 +90,10 @@ describe('a pg_restore that', () => {
     ['leaves a table out', 'exec "$real" "$@" --exclude-schema=nothing -T touch --table=customers'],
   ])('%s: the copy is found to be incomplete (exit 3), and no drill proves it', async (_name, script) => {
     const env = await toolsWith('pg_restore', script)
-    const { result } = await shop.room.json<{ result: { tables: { name: string; match: boolean }[]; warnings: string[] } }>(['restore', '--test'], { exitCode: 3, env })
+    const { result } = await shop.room.json<{ result: { tables: { name: string; match: boolean }[]; warnings: string[] } }>(['restore', '--test'], {
+      exitCode: 3,
+      env,
+    })
     expect(result.tables.find((table) => table.name === 'orders')).toMatchObject({ match: false })
     expect(result.warnings.join('\n')).toContain('public.orders')
     const { proof } = await shop.room.json<{ proof: { outcome: string } }>(['drill', '--server', 'same'], { exitCode: 1, env })

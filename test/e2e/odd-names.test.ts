@@ -40,7 +40,9 @@ describe('databases with names that break other tools', () => {
       await using session = await cluster.session(name)
       await session.query(`CREATE TABLE whose (name text); INSERT INTO whose VALUES (${quoteLiteral(name)})`)
     }
-    await admin.query(`ALTER DATABASE closed ALLOW_CONNECTIONS false; UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half dropped'; ALTER DATABASE "a template" IS_TEMPLATE true`)
+    await admin.query(
+      `ALTER DATABASE closed ALLOW_CONNECTIONS false; UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half dropped'; ALTER DATABASE "a template" IS_TEMPLATE true`,
+    )
     room = await tidemarkRoom({ target: cluster.target })
   })
 
@@ -89,17 +91,20 @@ describe('databases with names that break other tools', () => {
     expect(made.filter(({ datname }) => datname.endsWith('_restore_test'))).toHaveLength(2)
   })
 
-  test.each(['--file=x', 'host=127.0.0.1 port=1', 'line\nbreak\ttab\u001b[31mred', `it's "quoted" \\ $(touch x) \`touch x\``, '../../up'])('%j is reached by a URL, by --database, and takes part in a swap', async (name) => {
-    const env = { DATABASE_URL: urlOf({ ...cluster.target, database: name }), BACKUP_DIR: './other' }
-    const backup = await room.json<Backup>(['backup', `--database=${name}`], { env })
-    expect(backup).toMatchObject({ database: name, tables: [{ name: 'whose', rows: 1 }] })
-    const { result } = await room.json<{ result: RestoreResult }>(['restore', '--backup', backup.id, '--replace', '--yes'], { env })
-    expect(result.database).toBe(name)
-    await using session = await cluster.session(name)
-    expect(await session.query('SELECT name FROM whose')).toEqual([{ name }])
-    await session[Symbol.asyncDispose]()
-    await room.json(['undo', '--yes'], { env })
-  })
+  test.each(['--file=x', 'host=127.0.0.1 port=1', 'line\nbreak\ttab\u001b[31mred', `it's "quoted" \\ $(touch x) \`touch x\``, '../../up'])(
+    '%j is reached by a URL, by --database, and takes part in a swap',
+    async (name) => {
+      const env = { DATABASE_URL: urlOf({ ...cluster.target, database: name }), BACKUP_DIR: './other' }
+      const backup = await room.json<Backup>(['backup', `--database=${name}`], { env })
+      expect(backup).toMatchObject({ database: name, tables: [{ name: 'whose', rows: 1 }] })
+      const { result } = await room.json<{ result: RestoreResult }>(['restore', '--backup', backup.id, '--replace', '--yes'], { env })
+      expect(result.database).toBe(name)
+      await using session = await cluster.session(name)
+      expect(await session.query('SELECT name FROM whose')).toEqual([{ name }])
+      await session[Symbol.asyncDispose]()
+      await room.json(['undo', '--yes'], { env })
+    },
+  )
 })
 
 describe('passwords', () => {
@@ -107,14 +112,19 @@ describe('passwords', () => {
   const ascii = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index)).join('')
   test.each([ascii, ` '"\\:@/?#%&=+;$ `, 'pä 🐘 ß'])('%j works in a URL, in parts, and in an .env file, for dump and restore', async (password) => {
     await using shop = await openShop(await sharedCluster(15))
-    await shop.sql(`DO $$ BEGIN CREATE ROLE e2e_password SUPERUSER LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; ALTER ROLE e2e_password PASSWORD ${quoteLiteral(password)}`)
+    await shop.sql(
+      `DO $$ BEGIN CREATE ROLE e2e_password SUPERUSER LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; ALTER ROLE e2e_password PASSWORD ${quoteLiteral(password)}`,
+    )
     const target = { ...shop.target, user: 'e2e_password', password: new Secret(password) }
     await shop.room.json(['backup'], { env: { DATABASE_URL: urlOf(target) } })
     const parts = { DATABASE_URL: '', DB_HOST: target.host ?? '', DB_PORT: String(target.port), DB_USER: 'e2e_password', DB_NAME: shop.name, DB_PASS: password }
     await shop.room.json(['restore', '--test'], { env: parts })
     await writeFile(join(shop.room.directory, 'secrets.env'), `PGPASSWORD="${password.replaceAll(/["\\$`]/g, '\\$&')}"\n`)
     await shop.room.json(['drill', '--server', 'same', '--env-file', 'secrets.env'], { env: { ...parts, DB_PASS: '' } })
-    const { error } = await shop.room.json<{ error: { code: string; message: string } }>(['backup'], { exitCode: 1, env: { ...parts, DB_PASS: `${password}x` } })
+    const { error } = await shop.room.json<{ error: { code: string; message: string } }>(['backup'], {
+      exitCode: 1,
+      env: { ...parts, DB_PASS: `${password}x` },
+    })
     expect(error.code).toBe('connection-failed')
     expect(error.message).not.toContain(password)
   })

@@ -38,8 +38,15 @@ describe('a selected table', () => {
     const { result } = await shop.room.json<Restored>(['restore', '--table', 'orders', '--as', copy])
     expect(result.tables).toEqual([{ schema: 'public', name: 'orders', rows: 200, restoredRows: 200, match: true }])
     expect(result.warnings.join('\n')).toMatch(/foreign key .* refers to a table that is not selected/)
-    expect(await one(`SELECT string_agg(indexrelid::regclass::text, ',' ORDER BY 1) FROM (SELECT indexrelid FROM pg_index WHERE indrelid = 'orders'::regclass ORDER BY indexrelid::regclass::text) i`, copy)).toBe('orders_pkey,orders_placed')
-    expect(await one(`SELECT string_agg(contype::text, '' ORDER BY contype::text) FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype <> 'n'`, copy)).toBe('cp')
+    expect(
+      await one(
+        `SELECT string_agg(indexrelid::regclass::text, ',' ORDER BY 1) FROM (SELECT indexrelid FROM pg_index WHERE indrelid = 'orders'::regclass ORDER BY indexrelid::regclass::text) i`,
+        copy,
+      ),
+    ).toBe('orders_pkey,orders_placed')
+    expect(
+      await one(`SELECT string_agg(contype::text, '' ORDER BY contype::text) FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype <> 'n'`, copy),
+    ).toBe('cp')
     expect(await one(`SELECT tgname FROM pg_trigger WHERE tgrelid = 'orders'::regclass AND NOT tgisinternal`, copy)).toBe('touch')
     expect(await one(`SELECT obj_description('orders'::regclass)`, copy)).toBe('what was bought')
     expect(await one(`SELECT has_table_privilege('pg_monitor', 'orders', 'SELECT')`, copy)).toBe(true)
@@ -105,7 +112,8 @@ describe('an ignored error is never silence', () => {
     await other.sql(`REASSIGN OWNED BY e2e_gone TO postgres; DROP OWNED BY e2e_gone; DROP ROLE e2e_gone`)
     const { result } = await other.room.json<Restored>(['restore', '--as', `${other.name}_copy`], { exitCode: 3 })
     expect(result.errors.length).toBeGreaterThanOrEqual(2)
-    for (const error of result.errors) expect(error).toMatchObject({ message: 'role "e2e_gone" does not exist', statement: expect.stringMatching(/ALTER TABLE|GRANT/) as string })
+    for (const error of result.errors)
+      expect(error).toMatchObject({ message: 'role "e2e_gone" does not exist', statement: expect.stringMatching(/ALTER TABLE|GRANT/) as string })
     const text = await other.room.run(['restore', '--as', `${other.name}_text`])
     expect(text.exitCode).toBe(3)
     expect(text.stdout).toContain('role "e2e_gone" does not exist')
@@ -131,7 +139,9 @@ describe('an ignored error is never silence', () => {
     const { error } = await shop.room.json<Refused>(['restore', '--as', `${shop.name}_hook`, '--before', 'false'], { exitCode: 1 })
     expect(error.code).toBe('hook-failed')
     expect(await shop.databases()).not.toContain(`${shop.name}_hook`)
-    await shop.room.json(['restore', '--as', `${shop.name}_hook`, '--run-sql', 'bad.sql', '--after', `touch "${shop.room.directory}/after ran"`], { exitCode: 1 })
+    await shop.room.json(['restore', '--as', `${shop.name}_hook`, '--run-sql', 'bad.sql', '--after', `touch "${shop.room.directory}/after ran"`], {
+      exitCode: 1,
+    })
     await shop.room.json(['restore', '--file', 'after ran', '--as', 'x'], { exitCode: 1 })
   })
 })

@@ -21,8 +21,15 @@ beforeAll(async () => {
 })
 
 const rowsOf = async (shop: Shop, database = shop.name) => Number((await shop.sql<{ n: string }>('SELECT count(*) AS n FROM orders', database))[0]?.n)
-const oidOf = async (shop: Shop, database: string) => (await shop.sql<{ oid: number }>(`SELECT oid FROM pg_database WHERE datname = '${database}'`, 'postgres'))[0]?.oid
-const commentOf = async (shop: Shop, database: string) => (await shop.sql<{ comment: string | null }>(`SELECT shobj_description(oid, 'pg_database') AS comment FROM pg_database WHERE datname = '${database}'`, 'postgres'))[0]?.comment
+const oidOf = async (shop: Shop, database: string) =>
+  (await shop.sql<{ oid: number }>(`SELECT oid FROM pg_database WHERE datname = '${database}'`, 'postgres'))[0]?.oid
+const commentOf = async (shop: Shop, database: string) =>
+  (
+    await shop.sql<{ comment: string | null }>(
+      `SELECT shobj_description(oid, 'pg_database') AS comment FROM pg_database WHERE datname = '${database}'`,
+      'postgres',
+    )
+  )[0]?.comment
 
 describe('restore', () => {
   test('makes a new database beside the original by default, and undo drops exactly that', async () => {
@@ -38,7 +45,9 @@ describe('restore', () => {
 
   test('never puts anything over the source or another configured database, nor over what is not empty', async () => {
     await using other = await openShop(cluster)
-    await using shop = await openShop(cluster, { config: `clusters:\n  shop: { url: "env:DATABASE_URL", repositories: [local] }\n  other: { url: "env:OTHER_URL", repositories: [local] }\nrepositories:\n  local: { path: ./backups }\n` })
+    await using shop = await openShop(cluster, {
+      config: `clusters:\n  shop: { url: "env:DATABASE_URL", repositories: [local] }\n  other: { url: "env:OTHER_URL", repositories: [local] }\nrepositories:\n  local: { path: ./backups }\n`,
+    })
     const env = { OTHER_URL: `postgresql://postgres:x@127.0.0.1:${shop.target.port}/${other.name}` }
     await shop.room.json(['backup', 'shop'], { env })
     const before = [await oidOf(shop, shop.name), await oidOf(shop, other.name)]
@@ -98,7 +107,10 @@ describe('restore', () => {
     expect(result).toMatchObject({ database: name, dropped: false })
     expect(await oidOf(shop, name)).not.toBe(oid)
     expect(await rowsOf(shop, name)).toBe(200)
-    expect((await shop.room.json<Restored>(['restore', '--test', '--drop'])).result).toMatchObject({ dropped: true, tables: [{ match: true }, { match: true }] })
+    expect((await shop.room.json<Restored>(['restore', '--test', '--drop'])).result).toMatchObject({
+      dropped: true,
+      tables: [{ match: true }, { match: true }],
+    })
     expect(await shop.databases()).toEqual([shop.name])
 
     await shop.sql(`CREATE DATABASE ${name}`, 'postgres')
@@ -127,10 +139,15 @@ describe('restore --replace', () => {
     await using shop = await openShop(cluster)
     await shop.sql(`DO $$ BEGIN CREATE ROLE e2e_owner; EXCEPTION WHEN duplicate_object THEN NULL; END $$`)
     await shop.sql(`ALTER DATABASE ${shop.name} OWNER TO e2e_owner`)
-    await shop.sql(`ALTER DATABASE ${shop.name} SET statement_timeout TO '42s'; COMMENT ON DATABASE ${shop.name} IS 'the live one'; REVOKE CONNECT ON DATABASE ${shop.name} FROM PUBLIC; ALTER DATABASE ${shop.name} CONNECTION LIMIT 50`)
+    await shop.sql(
+      `ALTER DATABASE ${shop.name} SET statement_timeout TO '42s'; COMMENT ON DATABASE ${shop.name} IS 'the live one'; REVOKE CONNECT ON DATABASE ${shop.name} FROM PUBLIC; ALTER DATABASE ${shop.name} CONNECTION LIMIT 50`,
+    )
     const backup = await shop.room.json<Backup>(['backup'])
     const facts = async () =>
-      shop.sql(`SELECT pg_get_userbyid(datdba) AS owner, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a) AS acl, datconnlimit AS "limit", shobj_description(d.oid, 'pg_database') AS comment, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) AS settings FROM pg_database d WHERE datname = '${shop.name}'`, 'postgres')
+      shop.sql(
+        `SELECT pg_get_userbyid(datdba) AS owner, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a) AS acl, datconnlimit AS "limit", shobj_description(d.oid, 'pg_database') AS comment, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) AS settings FROM pg_database d WHERE datname = '${shop.name}'`,
+        'postgres',
+      )
     const before = await facts()
     await shop.sql('DELETE FROM orders WHERE id > 10')
     const oid = await oidOf(shop, shop.name)
@@ -200,7 +217,9 @@ describe('restore --replace', () => {
   })
 
   test('goes on without a safety backup only when told so', async () => {
-    await using shop = await openShop(cluster, { config: 'clusters:\n  shop: { url: "env:DATABASE_URL", repositories: [local], dump: { lockWait: 1s } }\nrepositories:\n  local: { path: ./backups }\n' })
+    await using shop = await openShop(cluster, {
+      config: 'clusters:\n  shop: { url: "env:DATABASE_URL", repositories: [local], dump: { lockWait: 1s } }\nrepositories:\n  local: { path: ./backups }\n',
+    })
     await shop.room.json(['backup'])
     await using blocker = await cluster.session(shop.name)
     await blocker.query('BEGIN; LOCK TABLE orders IN ACCESS EXCLUSIVE MODE')

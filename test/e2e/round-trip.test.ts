@@ -21,7 +21,9 @@ describe('a database with everything a dump can carry comes back', () => {
       expect(await tampered(`UPDATE wl.many_77 SET id = 99 WHERE id = 5`, `UPDATE wl.many_77 SET id = 5 WHERE id = 99`)).toContain('99')
       expect(await tampered(`UPDATE wl.by_enum SET e = 'sad' WHERE v = 1`, `UPDATE wl.by_enum SET e = 'ok' WHERE v = 1`)).toContain('by_enum')
       expect(await tampered(`REVOKE SELECT ON wl.types FROM wl_reader`, `GRANT SELECT ON wl.types TO wl_reader WITH GRANT OPTION`)).toContain('wl_reader')
-      expect(await tampered(`ALTER DATABASE ${copy} RESET "my.setting"`, `ALTER DATABASE ${copy} SET "my.setting" TO ${quoteLiteral("it's")}`)).toContain('my.setting')
+      expect(await tampered(`ALTER DATABASE ${copy} RESET "my.setting"`, `ALTER DATABASE ${copy} SET "my.setting" TO ${quoteLiteral("it's")}`)).toContain(
+        'my.setting',
+      )
     })
   })
 

@@ -11,7 +11,17 @@ import type { RunningTidemark } from '../support/tidemark-cli.ts'
 
 const canary = "Kan/arie: n'vogel?7+@"
 /** As it stands, in a URL, in JSON, in SQL, in a pgpass file, and in base64. */
-const forms = [canary, encodeURIComponent(canary), encodeURI(canary), JSON.stringify(canary).slice(1, -1), canary.replaceAll("'", "''"), canary.replaceAll(/[\\:]/g, '\\$&'), Buffer.from(canary).toString('base64').slice(0, 24), 'arie: n', 'vogel?7']
+const forms = [
+  canary,
+  encodeURIComponent(canary),
+  encodeURI(canary),
+  JSON.stringify(canary).slice(1, -1),
+  canary.replaceAll("'", "''"),
+  canary.replaceAll(/[\\:]/g, '\\$&'),
+  Buffer.from(canary).toString('base64').slice(0, 24),
+  'arie: n',
+  'vogel?7',
+]
 
 const hits = (bytes: Uint8Array | string) => forms.filter((form) => Buffer.from(bytes).includes(form))
 
@@ -23,7 +33,9 @@ beforeAll(async () => {
     sql: `CREATE TABLE orders (id int); INSERT INTO orders VALUES (1), (2), (3); CREATE TABLE locked (a int);
       CREATE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN $1; END $$; CREATE INDEX slowly ON orders (slow(id))`,
   })
-  await shop.sql(`DO $$ BEGIN CREATE ROLE e2e_canary SUPERUSER LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; ALTER ROLE e2e_canary PASSWORD ${quoteLiteral(canary)}`)
+  await shop.sql(
+    `DO $$ BEGIN CREATE ROLE e2e_canary SUPERUSER LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$; ALTER ROLE e2e_canary PASSWORD ${quoteLiteral(canary)}`,
+  )
   const url = urlOf({ ...shop.target, user: 'e2e_canary', password: new Secret(canary) })
   await writeFile(join(shop.room.directory, '.env'), `DATABASE_URL="${url}"\n`)
 })
@@ -71,9 +83,18 @@ async function descendants(root: number): Promise<readonly number[]> {
 
 async function look(pid: number): Promise<Seen | null> {
   try {
-    const [executable, commandLine, environment] = await Promise.all([readlink(`/proc/${pid}/exe`), readFile(`/proc/${pid}/cmdline`, 'utf8'), readFile(`/proc/${pid}/environ`, 'utf8')])
+    const [executable, commandLine, environment] = await Promise.all([
+      readlink(`/proc/${pid}/exe`),
+      readFile(`/proc/${pid}/cmdline`, 'utf8'),
+      readFile(`/proc/${pid}/environ`, 'utf8'),
+    ])
     const named = /(?:^|\0)PGPASSFILE=\/proc\/self\/(fd\/\d+)(?:\0|$)/.exec(environment)?.[1]
-    return { program: executable.split('/').at(-1) ?? '', commandLine, environment, passFile: named === undefined ? null : await lookAtPassFile(`/proc/${pid}/${named}`) }
+    return {
+      program: executable.split('/').at(-1) ?? '',
+      commandLine,
+      environment,
+      passFile: named === undefined ? null : await lookAtPassFile(`/proc/${pid}/${named}`),
+    }
   } catch {
     // It ended while it was looked at.
     return null
@@ -135,14 +156,31 @@ test('no password in argv or environment of pg_dump, pg_dumpall, pg_restore and 
 })
 
 test('no password in what is printed: verbose, JSON, events, plans, settings, errors', async () => {
-  for (const args of [['list', '--json'], ['show', '--verbose'], ['verify', '--verbose'], ['undo', '--dry-run', '--json'], ['config', 'show'], ['config', 'show', '--json'], ['doctor', '--json'], ['backup', '--dry-run', '--verbose'], ['restore', '--dry-run']]) {
+  for (const args of [
+    ['list', '--json'],
+    ['show', '--verbose'],
+    ['verify', '--verbose'],
+    ['undo', '--dry-run', '--json'],
+    ['config', 'show'],
+    ['config', 'show', '--json'],
+    ['doctor', '--json'],
+    ['backup', '--dry-run', '--verbose'],
+    ['restore', '--dry-run'],
+  ]) {
     const end = await start(...args).end
     printed.push(end.stdout, end.stderr)
     expect(end.stdout.length).toBeGreaterThan(0)
   }
   // The wrong password, a database that is not there, a server that is not there, a URL that cannot be read.
   const wrong = (change: Partial<Shop['target']>) => urlOf({ ...shop.target, user: 'e2e_canary', password: new Secret(canary), ...change })
-  const urls = [wrong({ user: 'nobody' }), wrong({ database: 'nowhere' }), wrong({ port: 1 }), wrong({ host: 'no-such-host.invalid' }), `postgresql://e2e_canary:${canary}@127.0.0.1/x`, `postgresql://e2e_canary:${encodeURIComponent(canary)}@127.0.0.1:port/x`]
+  const urls = [
+    wrong({ user: 'nobody' }),
+    wrong({ database: 'nowhere' }),
+    wrong({ port: 1 }),
+    wrong({ host: 'no-such-host.invalid' }),
+    `postgresql://e2e_canary:${canary}@127.0.0.1/x`,
+    `postgresql://e2e_canary:${encodeURIComponent(canary)}@127.0.0.1:port/x`,
+  ]
   for (const url of urls) {
     const end = await shop.room.run(['backup', '--verbose', '--json', '--progress', 'json'], { DATABASE_URL: url })
     expect([1, 2]).toContain(end.exitCode)

@@ -18,7 +18,14 @@ interface BackupDocument {
 
 describeWith('ceph', 'dumps in a real S3', (ceph) => {
   const prefix = `e2e-${randomBytes(4).toString('hex')}`
-  const s3 = { S3_BUCKET_NAME: ceph.bucket, S3_REGION: 'us-east-1', BACKUP_S3_PREFIX: prefix, AWS_ENDPOINT_URL_S3: ceph.endpoint, AWS_ACCESS_KEY_ID: ceph.accessKeyId, AWS_SECRET_ACCESS_KEY: ceph.secretAccessKey }
+  const s3 = {
+    S3_BUCKET_NAME: ceph.bucket,
+    S3_REGION: 'us-east-1',
+    BACKUP_S3_PREFIX: prefix,
+    AWS_ENDPOINT_URL_S3: ceph.endpoint,
+    AWS_ACCESS_KEY_ID: ceph.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: ceph.secretAccessKey,
+  }
 
   it('go to S3 and a directory in one pass, and each copy restores alone with its content equal', async () => {
     const cluster = await sharedCluster(15)
@@ -37,7 +44,9 @@ describeWith('ceph', 'dumps in a real S3', (ceph) => {
     for (const repository of ['local', 's3']) {
       const restored = await room.run(['restore', backup.id, '--repo', repository, '--as', `${database}_${repository}`, '--validate', 'content', '--json'], env)
       expect(restored.exitCode, restored.stderr).toBe(0)
-      expect(restored.json<{ result: { tables: { match: boolean; rows: number }[] } }>().result.tables).toEqual([expect.objectContaining({ match: true, rows: 20000 })])
+      expect(restored.json<{ result: { tables: { match: boolean; rows: number }[] } }>().result.tables).toEqual([
+        expect.objectContaining({ match: true, rows: 20000 }),
+      ])
     }
   })
 
@@ -73,13 +82,44 @@ describeWith('ceph', 'dumps in a real S3', (ceph) => {
 describeWith('docker', 'a database in a container, by its name alone', (engine) => {
   const name = `tidemark-e2e-${randomBytes(4).toString('hex')}`
   const docker = (...args: string[]) => run('docker', args, { env: { PATH: process.env['PATH'], DOCKER_HOST: engine.host } })
-  const env = { POSTGRES_CONTAINER: name, POSTGRES_DB: 'nexo', POSTGRES_USER: 'nexo_user', BACKUP_DIR: './backups', BACKUP_COMPRESSION: '9', DOCKER_HOST: engine.host }
+  const env = {
+    POSTGRES_CONTAINER: name,
+    POSTGRES_DB: 'nexo',
+    POSTGRES_USER: 'nexo_user',
+    BACKUP_DIR: './backups',
+    BACKUP_COMPRESSION: '9',
+    DOCKER_HOST: engine.host,
+  }
 
   beforeAll(async () => {
-    await docker('run', '-d', '--name', name, '--network', 'none', '-e', 'POSTGRES_PASSWORD=canary-77aa', '-e', 'POSTGRES_USER=nexo_user', '-e', 'POSTGRES_DB=nexo', engine.image)
+    await docker(
+      'run',
+      '-d',
+      '--name',
+      name,
+      '--network',
+      'none',
+      '-e',
+      'POSTGRES_PASSWORD=canary-77aa',
+      '-e',
+      'POSTGRES_USER=nexo_user',
+      '-e',
+      'POSTGRES_DB=nexo',
+      engine.image,
+    )
     const asked = () => docker('exec', name, 'psql', '-w', '-U', 'nexo_user', '-d', 'nexo', '-h', '127.0.0.1', '-c', 'SELECT 1').then(String, String)
     while (!(await asked()).includes('password'));
-    await docker('exec', name, 'psql', '-U', 'nexo_user', '-d', 'nexo', '-c', `CREATE TABLE users AS SELECT n AS id, 'user ' || n AS name FROM generate_series(1, 5000) n`)
+    await docker(
+      'exec',
+      name,
+      'psql',
+      '-U',
+      'nexo_user',
+      '-d',
+      'nexo',
+      '-c',
+      `CREATE TABLE users AS SELECT n AS id, 'user ' || n AS name FROM generate_series(1, 5000) n`,
+    )
   })
   afterAll(() => docker('rm', '-f', name))
 
@@ -131,4 +171,3 @@ for (const major of [17, 18] as const) {
     })
   })
 }
-

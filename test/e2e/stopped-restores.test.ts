@@ -21,7 +21,10 @@ async function loading(shop: Shop, run: RunningTidemark): Promise<void> {
   let ended = false
   void run.end.then(() => (ended = true))
   for (;;) {
-    const found = await shop.sql(`SELECT pid FROM pg_stat_activity WHERE datname LIKE '${shop.name}%' AND application_name LIKE 'tidemark pg_restore%' AND wait_event = 'PgSleep'`, 'postgres')
+    const found = await shop.sql(
+      `SELECT pid FROM pg_stat_activity WHERE datname LIKE '${shop.name}%' AND application_name LIKE 'tidemark pg_restore%' AND wait_event = 'PgSleep'`,
+      'postgres',
+    )
     if (found.length > 0) return
     if (ended) throw new Error(`it ended before it was stopped: ${(await run.end).stderr}`)
     await delay(20)
@@ -30,7 +33,12 @@ async function loading(shop: Shop, run: RunningTidemark): Promise<void> {
 
 async function expectNothingLeft(shop: Shop): Promise<void> {
   expect(await shop.databases()).toEqual([shop.name])
-  expect(await shop.sql(`SELECT application_name, query FROM pg_stat_activity WHERE application_name LIKE 'tidemark%' AND application_name <> 'tidemark test'`, 'postgres')).toEqual([])
+  expect(
+    await shop.sql(
+      `SELECT application_name, query FROM pg_stat_activity WHERE application_name LIKE 'tidemark%' AND application_name <> 'tidemark test'`,
+      'postgres',
+    ),
+  ).toEqual([])
   expect(await readdir(shop.room.work)).toEqual([])
 }
 

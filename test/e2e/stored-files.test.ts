@@ -41,10 +41,15 @@ describe('every format and compression is readable by stock programs, without Ti
     const copy = `${shop.name}_stock`
     await shop.sql(`CREATE DATABASE ${copy}`, 'postgres')
     const environment = { ...libpqEnvironment(shop.target), PGDATABASE: copy }
-    const restored = format === 'plain' ? await stockProgram(psql, ['-Xq', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-f', dump], environment) : await stockProgram(pgRestore, ['--exit-on-error', '-d', copy, dump], environment)
+    const restored =
+      format === 'plain'
+        ? await stockProgram(psql, ['-Xq', '-v', 'ON_ERROR_STOP=1', '-o', '/dev/null', '-f', dump], environment)
+        : await stockProgram(pgRestore, ['--exit-on-error', '-d', copy, dump], environment)
     expect(restored).toMatchObject({ exitCode: 0, stderr: '' })
     if (format !== 'plain') expect((await stockProgram(pgRestore, ['--list', dump])).stdout.toString()).toContain('TABLE DATA public orders')
-    expect(await shop.sql('SELECT (SELECT count(*)::int FROM orders) AS orders, (SELECT count(*)::int FROM customers) AS customers', copy)).toEqual([{ orders: 200, customers: 50 }])
+    expect(await shop.sql('SELECT (SELECT count(*)::int FROM orders) AS orders, (SELECT count(*)::int FROM customers) AS customers', copy)).toEqual([
+      { orders: 200, customers: 50 },
+    ])
     await shop.sql(`DROP DATABASE ${copy}`, 'postgres')
 
     // Our own checksum is what sha256sum says.
@@ -129,7 +134,9 @@ describe('latest_backup', () => {
     expect(await readlink(alias)).toBe(verified.fileName)
     const named = await other.room.json<{ backups: { valid: boolean }[] }>(['verify', './backups/latest_backup.dump.zst'])
     expect(named.backups).toMatchObject([{ valid: true }])
-    expect((await other.room.json<{ result: { tables: unknown[] } }>(['restore', './backups/latest_backup.dump.zst', '--as', `${other.name}_alias`])).result.tables).toHaveLength(2)
+    expect(
+      (await other.room.json<{ result: { tables: unknown[] } }>(['restore', './backups/latest_backup.dump.zst', '--as', `${other.name}_alias`])).result.tables,
+    ).toHaveLength(2)
 
     await other.room.json(['delete', verified.id, '--yes'])
     expect(await readlink(alias)).toBe(first.fileName)
@@ -176,7 +183,12 @@ test('nothing in a repository can be read by others, and nothing is left in the 
     expect({ name: entry.name, mode: (mode & 0o777).toString(8) }).toEqual({ name: entry.name, mode: entry.isDirectory() ? '700' : '600' })
   }
   expect(await readdir(shop.room.work)).toEqual([])
-  const leaked = await stockClient(debianClients, 'psql', ['-XAtc', `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tidemark%' AND application_name <> 'tidemark test'`], shop.target)
+  const leaked = await stockClient(
+    debianClients,
+    'psql',
+    ['-XAtc', `SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'tidemark%' AND application_name <> 'tidemark test'`],
+    shop.target,
+  )
   expect(leaked.toString()).toBe('0\n')
 })
 

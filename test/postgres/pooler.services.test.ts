@@ -59,7 +59,11 @@ describe.skipIf(!existsSync(pgbouncer))(title, () => {
       (error: unknown) => error,
     )
     expect(failure).toBeInstanceOf(Failure)
-    expect(failure).toMatchObject({ code: 'pooler-refused', message: expect.stringContaining('transaction pooler'), hints: expect.arrayContaining([expect.stringContaining('direct (session) connection')]) })
+    expect(failure).toMatchObject({
+      code: 'pooler-refused',
+      message: expect.stringContaining('transaction pooler'),
+      hints: expect.arrayContaining([expect.stringContaining('direct (session) connection')]),
+    })
   })
 
   it('in session mode passes', async () => {

@@ -41,7 +41,11 @@ describe.each(programs)('a session through psql $major ($psql)', ({ psql }) => {
       `#!/bin/bash\nshift\nwhile :; do case $1 in -i) shift;; -e) [[ $2 == *=* ]] && export "$2"; shift 2;; *) break;; esac; done\nshift 2\nexport PGHOST=${cluster.server.socketDirectory} PGPORT=${cluster.server.port}\nexec ${psql} "$@"\n`,
     )
     await chmod(docker, 0o755)
-    const access: ContainerAccess = { container: { kind: 'container', name: 'stand-in' }, docker: { program: docker, environment: { PATH: process.env['PATH'] } }, password: 'not-needed' }
+    const access: ContainerAccess = {
+      container: { kind: 'container', name: 'stand-in' },
+      docker: { program: docker, environment: { PATH: process.env['PATH'] } },
+      password: 'not-needed',
+    }
     open = () => openContainerSession(scratch.target, access, { applicationName: 'tidemark test', settings: { TimeZone: 'UTC', search_path: '' } })
   })
   afterAll(async () => {
@@ -53,7 +57,19 @@ describe.each(programs)('a session through psql $major ($psql)', ({ psql }) => {
     await using session = await open()
     const sql = `SELECT true AS yes, 1::int2 AS i, 9007199254740993 AS big, 1.10 AS num, NULL AS nothing, '' AS empty, E'a,"\\n\\\\:x' AS odd, ARRAY[1,NULL]::int[] AS ints, '[1]'::json AS j, $1::text AS p, $2::oid AS o`
     expect(await session.query(sql, [`'; \\q :x`, 4_000_000_000])).toEqual([
-      { yes: true, i: 1, big: '9007199254740993', num: '1.10', nothing: null, empty: '', odd: 'a,"\n\\:x', ints: [1, null], j: [1], p: `'; \\q :x`, o: 4_000_000_000 },
+      {
+        yes: true,
+        i: 1,
+        big: '9007199254740993',
+        num: '1.10',
+        nothing: null,
+        empty: '',
+        odd: 'a,"\n\\:x',
+        ints: [1, null],
+        j: [1],
+        p: `'; \\q :x`,
+        o: 4_000_000_000,
+      },
     ])
   })
 
@@ -70,7 +86,8 @@ describe.each(programs)('a session through psql $major ($psql)', ({ psql }) => {
     await using session = await open()
     const copied = async (rows: number) => {
       let bytes = 0
-      for await (const chunk of session.copyOut(`COPY (SELECT 1 / (100000 - i) FROM pg_catalog.generate_series(1, ${rows}) i) TO STDOUT`)) bytes += chunk.byteLength
+      for await (const chunk of session.copyOut(`COPY (SELECT 1 / (100000 - i) FROM pg_catalog.generate_series(1, ${rows}) i) TO STDOUT`))
+        bytes += chunk.byteLength
       return bytes
     }
     expect(await copied(99_999)).toBe(199_998)

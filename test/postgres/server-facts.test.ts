@@ -16,12 +16,28 @@ describe.each([13, 18])('PostgreSQL %i', (major) => {
     const cluster = await sharedCluster(major)
     await using scratch = await cluster.createScratchDatabase(`facts "of" ${major}`)
     await using session = await scratch.session()
-    await session.query(`COMMENT ON DATABASE ${quoteIdentifier(scratch.name)} IS 'it''s ours'; REVOKE CONNECT ON DATABASE ${quoteIdentifier(scratch.name)} FROM PUBLIC`)
+    await session.query(
+      `COMMENT ON DATABASE ${quoteIdentifier(scratch.name)} IS 'it''s ours'; REVOKE CONNECT ON DATABASE ${quoteIdentifier(scratch.name)} FROM PUBLIC`,
+    )
     const facts = await readServerFacts(session)
-    expect(facts).toMatchObject({ major, inRecovery: false, provider: null, dataDirectory: cluster.server.dataDirectory, role: { name: 'postgres', superuser: true }, settings: { server_encoding: 'UTF8', TimeZone: 'UTC' } })
+    expect(facts).toMatchObject({
+      major,
+      inRecovery: false,
+      provider: null,
+      dataDirectory: cluster.server.dataDirectory,
+      role: { name: 'postgres', superuser: true },
+      settings: { server_encoding: 'UTF8', TimeZone: 'UTC' },
+    })
     expect(facts.settings.transaction_timeout).toBe(major >= 17 ? '0' : null)
     expect(facts.version).toMatch(new RegExp(`^${major}\\.\\d+$`))
-    expect(facts.databases.find(({ name }) => name === scratch.name)).toMatchObject({ owner: 'postgres', encoding: 'UTF8', comment: "it's ours", isTemplate: false, isInvalid: false, canConnect: true })
+    expect(facts.databases.find(({ name }) => name === scratch.name)).toMatchObject({
+      owner: 'postgres',
+      encoding: 'UTF8',
+      comment: "it's ours",
+      isTemplate: false,
+      isInvalid: false,
+      canConnect: true,
+    })
     expect(facts.databases.find(({ name }) => name === 'template0')).toMatchObject({ isTemplate: true, allowsConnections: false, canConnect: false })
 
     await session.query(`DROP ROLE IF EXISTS plain; CREATE ROLE plain LOGIN PASSWORD 'plain'`)
@@ -35,13 +51,16 @@ describe.each([13, 18])('PostgreSQL %i', (major) => {
   it('quotes a name just where PostgreSQL itself does', async () => {
     const cluster = await sharedCluster(major)
     await using session = await cluster.session()
-    const words = (await session.query<{ word: string; category: string }>('SELECT word, catcode::text AS category FROM pg_get_keywords()')).map(({ word }) => word)
+    const words = (await session.query<{ word: string; category: string }>('SELECT word, catcode::text AS category FROM pg_get_keywords()')).map(
+      ({ word }) => word,
+    )
     const names = [...words, 'plain', 'Upper', 'with space', '1st', '_x', 'ü', 'a"b', 'a$b', '', '🔑']
     const quoted = await session.query<{ name: string; quoted: string }>('SELECT n AS name, quote_ident(n) AS quoted FROM unnest($1::text[]) n', [names])
     // A word reserved in another major is quoted too: what we write is also read by newer servers.
     for (const { name, quoted: theirs } of quoted) if (theirs !== name) expect([name, identifierAsNeeded(name)]).toEqual([name, theirs])
     expect(quoted.filter(({ name, quoted: theirs }) => identifierAsNeeded(name) !== theirs).length).toBeLessThan(15)
-    for (const value of ["it's", 'back\\slash', `'";--`, 'ünï', '$1 :x']) expect(await session.query(`SELECT ${quoteLiteral(value)} AS value`)).toEqual([{ value }])
+    for (const value of ["it's", 'back\\slash', `'";--`, 'ünï', '$1 :x'])
+      expect(await session.query(`SELECT ${quoteLiteral(value)} AS value`)).toEqual([{ value }])
     expect(qualifiedName('public', 'user')).toBe('public."user"')
   })
 })
@@ -66,7 +85,10 @@ describe.each([13, 15])('the rights to dump PostgreSQL %i', (major) => {
       if (tools.programs.pg_dump === undefined) throw new Error('no pg_dump')
       await using dump = await startClient(tools.programs.pg_dump, ['--format=plain'], target, named)
       dump.stdout.resume()
-      return await dump.requireSuccess().then(() => 'dumped', (error: Error) => error.message)
+      return await dump.requireSuccess().then(
+        () => 'dumped',
+        (error: Error) => error.message,
+      )
     }
 
     const found = await check()

@@ -28,8 +28,21 @@ describe.each([13, 18])('a session with PostgreSQL %i', (major) => {
       ["it's \\ $1", 42, ['x', 'y z']],
     )
     expect(row).toEqual({
-      flag: true, i: 7, big: '9007199254740993', num: '0.1', f: 1.5, t: 'a', nothing: null, at: '2026-07-01 14:00:00+02', texts: ['a', 'b,"', null],
-      ints: [1, 2], j: { a: [1] }, bytes: '\\x00ff', p: "it's \\ $1", n: 42, ps: ['x', 'y z'],
+      flag: true,
+      i: 7,
+      big: '9007199254740993',
+      num: '0.1',
+      f: 1.5,
+      t: 'a',
+      nothing: null,
+      at: '2026-07-01 14:00:00+02',
+      texts: ['a', 'b,"', null],
+      ints: [1, 2],
+      j: { a: [1] },
+      bytes: '\\x00ff',
+      p: "it's \\ $1",
+      n: 42,
+      ps: ['x', 'y z'],
     })
     expect(Math.floor(session.serverVersionNum / 10_000)).toBe(major)
     expect((await session.query<{ pid: number }>('SELECT pg_backend_pid() AS pid'))[0]?.pid).toBe(session.backendPid)

@@ -25,7 +25,12 @@ describe('TLS', () => {
     directory = await mkdtemp(join(tmpdir(), 'tidemark-tls-'))
     await chmod(directory, 0o755)
     await makeCertificates(directory)
-    cluster = await ownCluster(15, { listen_addresses: '127.0.0.1,127.0.0.2', ssl: 'on', ssl_cert_file: join(directory, 'server.crt'), ssl_key_file: join(directory, 'server.key') })
+    cluster = await ownCluster(15, {
+      listen_addresses: '127.0.0.1,127.0.0.2',
+      ssl: 'on',
+      ssl_cert_file: join(directory, 'server.crt'),
+      ssl_key_file: join(directory, 'server.key'),
+    })
     target = cluster.target
     // Only encrypted connections from here on.
     const hba = join(cluster.server.dataDirectory, 'pg_hba.conf')
@@ -46,9 +51,18 @@ describe('TLS', () => {
       const [row] = await open.query<{ ssl: boolean }>('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')
       return row?.ssl === true ? 'encrypted' : 'clear'
     })().catch(messageOf)
-    const { tools } = chooseClientTools(await discoverClientTools({ path: process.env['PATH'] ?? '' }), { serverMajor: 15, purpose: 'dump', programs: ['psql'] })
+    const { tools } = chooseClientTools(await discoverClientTools({ path: process.env['PATH'] ?? '' }), {
+      serverMajor: 15,
+      purpose: 'dump',
+      programs: ['psql'],
+    })
     if (tools.programs.psql === undefined) throw new Error('no psql')
-    await using psql = await startClient(tools.programs.psql, ['-X', '-At', '-c', `SELECT CASE WHEN ssl THEN 'encrypted' ELSE 'clear' END FROM pg_stat_ssl WHERE pid = pg_backend_pid()`], place, { applicationName: 'tidemark test' })
+    await using psql = await startClient(
+      tools.programs.psql,
+      ['-X', '-At', '-c', `SELECT CASE WHEN ssl THEN 'encrypted' ELSE 'clear' END FROM pg_stat_ssl WHERE pid = pg_backend_pid()`],
+      place,
+      { applicationName: 'tidemark test' },
+    )
     const printed = (await text(psql.stdout)).trim()
     const program = await psql.requireSuccess().then(() => printed, messageOf)
     return { session, program }
@@ -71,7 +85,10 @@ describe('TLS', () => {
     ['verify-ca', '127.0.0.1', false, /not signed by an authority/, /certificate verify failed/],
     ['disable', '127.0.0.1', false, /no encryption/, /no encryption/],
   ] as const)('%s to %s (authority given: %s) is refused', async (mode, host, withAuthority, session, program) => {
-    expect(await both(using(host, { mode, rootCertFile: withAuthority ? authority() : null }))).toEqual({ session: expect.stringMatching(session), program: expect.stringMatching(program) })
+    expect(await both(using(host, { mode, rootCertFile: withAuthority ? authority() : null }))).toEqual({
+      session: expect.stringMatching(session),
+      program: expect.stringMatching(program),
+    })
   })
 
   it('holds the server to channel binding and to the methods that are allowed', async () => {
@@ -82,14 +99,22 @@ describe('TLS', () => {
     }
     expect(await attempt({ channel_binding: 'require', require_auth: 'scram-sha-256' })).toBe('postgres')
     expect(await attempt({ require_auth: '!password,!md5' })).toBe('postgres')
-    await expect(attempt({ require_auth: 'md5' })).rejects.toMatchObject({ code: 'connection-failed', message: expect.stringContaining('require_auth=md5 forbids') })
-    await expect(attempt({ channel_binding: 'require' }, cluster.server.socketTarget)).rejects.toMatchObject({ message: expect.stringContaining('no channel binding') })
+    await expect(attempt({ require_auth: 'md5' })).rejects.toMatchObject({
+      code: 'connection-failed',
+      message: expect.stringContaining('require_auth=md5 forbids'),
+    })
+    await expect(attempt({ channel_binding: 'require' }, cluster.server.socketTarget)).rejects.toMatchObject({
+      message: expect.stringContaining('no channel binding'),
+    })
     await expect(attempt({ require_auth: '!none' }, cluster.server.socketTarget)).rejects.toMatchObject({ message: expect.stringContaining('"none"') })
   })
 
   it('cancels a statement through TLS too', async () => {
     const stop = new AbortController()
-    const session = await openSession(using('127.0.0.1', { mode: 'verify-full', rootCertFile: authority() }), { applicationName: 'tidemark test', signal: stop.signal })
+    const session = await openSession(using('127.0.0.1', { mode: 'verify-full', rootCertFile: authority() }), {
+      applicationName: 'tidemark test',
+      signal: stop.signal,
+    })
     await using watcher = await openSession(cluster.server.socketTarget, { applicationName: 'tidemark test' })
     const sleeping = session.query('SELECT pg_sleep(60)').then(() => 'slept', messageOf)
     for (;;) if ((await watcher.query(`SELECT 1 FROM pg_stat_activity WHERE pid = $1 AND state = 'active'`, [session.backendPid])).length > 0) break
@@ -104,7 +129,23 @@ describe('TLS', () => {
     await openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=Tidemark test authority')
     await openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=localhost')
     await writeFile(join(into, 'names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n')
-    await openssl('x509', '-req', '-in', 'server.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial', '-days', '2', '-extfile', 'names', '-out', 'server.crt')
+    await openssl(
+      'x509',
+      '-req',
+      '-in',
+      'server.csr',
+      '-CA',
+      'ca.crt',
+      '-CAkey',
+      'ca.key',
+      '-CAcreateserial',
+      '-days',
+      '2',
+      '-extfile',
+      'names',
+      '-out',
+      'server.crt',
+    )
     // The server insists that its key belongs to its account, or to root with 0640.
     const account = await serverAccount()
     await chmod(join(into, 'server.key'), 0o600)

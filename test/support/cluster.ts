@@ -61,7 +61,11 @@ export async function ownCluster(major: number, settings: Readonly<Record<string
   return { server, target: server.target, major, session, createScratchDatabase: (name) => createScratchDatabase(server.target, session, name) }
 }
 
-async function createScratchDatabase(target: ConnectionTarget, session: TestCluster['session'], name = `scratch_${randomBytes(5).toString('hex')}`): Promise<ScratchDatabase> {
+async function createScratchDatabase(
+  target: ConnectionTarget,
+  session: TestCluster['session'],
+  name = `scratch_${randomBytes(5).toString('hex')}`,
+): Promise<ScratchDatabase> {
   await using admin = await session()
   await admin.query(`CREATE DATABASE ${quoteIdentifier(name)} TEMPLATE template0`)
   return {

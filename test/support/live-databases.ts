@@ -16,7 +16,9 @@ export async function lookAtProduction(server: TestCluster, name: string): Promi
   const found = await findDatabase(admin, name)
   if (found === undefined) return null
   await using inside = await server.session(name)
-  const [row] = await inside.query<{ rows: string }>(`SELECT count(*) || ' rows, ' || md5(string_agg(id || ' ' || item, ',' ORDER BY id)) AS rows FROM public.orders`)
+  const [row] = await inside.query<{ rows: string }>(
+    `SELECT count(*) || ' rows, ' || md5(string_agg(id || ' ' || item, ',' ORDER BY id)) AS rows FROM public.orders`,
+  )
   return { oid: found.oid, rows: row?.rows ?? 'no orders', comment: found.comment }
 }
 

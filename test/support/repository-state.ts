@@ -46,7 +46,11 @@ export interface Expectation {
  * Looks at a repository as a new process would, after whatever happened to the last one. Returns what is wrong, one sentence each:
  * a log that does not fold, a lost or changed object of an earlier backup, a listed backup that is not whole, an alias into nowhere.
  */
-export async function repositoryProblems(storage: Storage, expected: Expectation, context: Context): Promise<{ problems: string[]; state: ClusterState; now: Picture }> {
+export async function repositoryProblems(
+  storage: Storage,
+  expected: Expectation,
+  context: Context,
+): Promise<{ problems: string[]; state: ClusterState; now: Picture }> {
   const problems: string[] = []
   const now = await takePicture(storage)
   const state = await readClusterLog(storage, expected.cluster, context)
@@ -71,7 +75,8 @@ export async function repositoryProblems(storage: Storage, expected: Expectation
       problems.push(`backup ${record.facts.id} is listed and does not verify: ${String(error)}`)
     }
   }
-  for (const [name, target] of now.aliases) if (!now.objects.has(target) && !record(state, target)) problems.push(`${name} points at ${target}, which is not there`)
+  for (const [name, target] of now.aliases)
+    if (!now.objects.has(target) && !record(state, target)) problems.push(`${name} points at ${target}, which is not there`)
   return { problems, state, now }
 }
 

@@ -50,11 +50,17 @@ export async function openShop(cluster: TestCluster, options: RoomOptions & { na
     target,
     room,
     sql,
-    databases: async () => (await sql<{ datname: string }>(`SELECT datname FROM pg_database ORDER BY 1`, 'postgres')).map((row) => row.datname).filter((each) => each.startsWith(name)),
+    databases: async () =>
+      (await sql<{ datname: string }>(`SELECT datname FROM pg_database ORDER BY 1`, 'postgres'))
+        .map((row) => row.datname)
+        .filter((each) => each.startsWith(name)),
     [Symbol.asyncDispose]: async () => {
       await room[Symbol.asyncDispose]()
       await using session = await cluster.session()
-      const made = await session.query<{ datname: string }>(`SELECT datname FROM pg_database WHERE starts_with(datname, $1) OR shobj_description(oid, 'pg_database') LIKE 'tidemark:%'`, [name])
+      const made = await session.query<{ datname: string }>(
+        `SELECT datname FROM pg_database WHERE starts_with(datname, $1) OR shobj_description(oid, 'pg_database') LIKE 'tidemark:%'`,
+        [name],
+      )
       for (const { datname } of made) await session.query(`DROP DATABASE IF EXISTS ${quoteIdentifier(datname)} WITH (FORCE)`)
     },
   }

@@ -22,11 +22,23 @@ export function stockProgram(program: string, args: readonly string[], environme
 
 /** Where a stock client program connects to, in libpq's variables. */
 export function libpqEnvironment(target: ConnectionTarget): Record<string, string> {
-  return { PGHOST: target.host ?? '', PGPORT: String(target.port), PGUSER: target.user, PGPASSWORD: target.password?.reveal() ?? '', PGDATABASE: target.database }
+  return {
+    PGHOST: target.host ?? '',
+    PGPORT: String(target.port),
+    PGUSER: target.user,
+    PGPASSWORD: target.password?.reveal() ?? '',
+    PGDATABASE: target.database,
+  }
 }
 
 /** pg_dump, pg_restore or psql on a target; fails the test when the program does. Returns its standard output. */
-export async function stockClient(binDir: string, program: string, args: readonly string[], target: ConnectionTarget, environment: Readonly<Record<string, string>> = {}): Promise<Buffer> {
+export async function stockClient(
+  binDir: string,
+  program: string,
+  args: readonly string[],
+  target: ConnectionTarget,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Buffer> {
   const end = await stockProgram(join(binDir, program), args, { ...libpqEnvironment(target), ...environment })
   if (end.exitCode !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${end.exitCode}: ${end.stderr}`)
   return end.stdout

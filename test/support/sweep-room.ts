@@ -68,7 +68,7 @@ export async function sweepRoom(major = 15): Promise<SweepRoom> {
   const machine = await readMachine({ env: { PATH: '' }, cwd: directory, pid: process.pid, uid: 0, cpus: 2 })
   const replayDirectory = join(directory, 'bin')
   let runs = 0
-  let replayed: Promise<typeof found> | undefined
+  const recorded: { tools?: typeof found } = {}
 
   const workspace = (storage: Storage, options: RoomOptions = {}): Workspace => {
     // File names and names of set-aside databases hold the second; two runs of a sweep never share one.
@@ -80,7 +80,15 @@ export async function sweepRoom(major = 15): Promise<SweepRoom> {
       enabled: true,
       target: source.target,
       adminTarget: null,
-      dump: { databases: [], format: 'custom', compression: { method: 'zstd', level: 3 }, jobs: 1, nameTemplate: 'shop_<id>', globals: true, fingerprint: true },
+      dump: {
+        databases: [],
+        format: 'custom',
+        compression: { method: 'zstd', level: 3 },
+        jobs: 1,
+        nameTemplate: 'shop_<id>',
+        globals: true,
+        fingerprint: true,
+      },
       drill: { server: 'same', newest: [] },
       checks: [],
       hooks: { beforeRestore: null, afterRestore: null, onFailure: null },
@@ -89,13 +97,29 @@ export async function sweepRoom(major = 15): Promise<SweepRoom> {
       lockWaitSeconds: 5,
       ...options.cluster,
     }
-    const repository: RepositorySettings = { name: 'main', storage: { kind: 'posix', path: '/nowhere', dirMode: 0o700, fileMode: 0o600, owner: null, group: null }, layout: 'flat', bandwidth: null }
+    const repository: RepositorySettings = {
+      name: 'main',
+      storage: { kind: 'posix', path: '/nowhere', dirMode: 0o700, fileMode: 0o600, owner: null, group: null },
+      layout: 'flat',
+      bandwidth: null,
+    }
     return {
-      settings: { clusters: { [clusterName]: cluster }, repositories: { main: repository }, configFile: null, envFile: null, origins: {}, ignored: [], notActing: [], notes: [], warnings: [], pgBin: null },
+      settings: {
+        clusters: { [clusterName]: cluster },
+        repositories: { main: repository },
+        configFile: null,
+        envFile: null,
+        origins: {},
+        ignored: [],
+        notActing: [],
+        notes: [],
+        warnings: [],
+        pgBin: null,
+      },
       machine: { ...machine, workDirectory, whereabouts: { ...machine.whereabouts, isGone: async () => options.holderIsGone ?? true }, ...options.machine },
       context: { clock, emit: options.emit ?? (() => undefined), signal: options.signal ?? new AbortController().signal },
       openStorage: async () => storage,
-      discoverTools: async () => (options.realDump === true ? found : ((await replayed) ?? found)),
+      discoverTools: async () => (options.realDump === true ? found : (recorded.tools ?? found)),
     }
   }
 
@@ -108,7 +132,7 @@ export async function sweepRoom(major = 15): Promise<SweepRoom> {
   earlier.push(await backupOf(workspace(storage, { realDump: true })))
   const base = await takePicture(storage)
   await recordPrograms(replayDirectory, tools.directory, workspace, major)
-  replayed = discoverClientTools({ path: replayDirectory })
+  recorded.tools = await discoverClientTools({ path: replayDirectory })
 
   return {
     server,
@@ -137,7 +161,9 @@ export async function backupOf(workspace: Workspace): Promise<Backup> {
 /** Takes one uncompressed backup with the real programs, whose stored bytes are what pg_dump wrote, and makes programs that write them again. */
 async function recordPrograms(directory: string, realDirectory: string, workspace: SweepRoom['workspace'], major: number): Promise<void> {
   const storage = memoryStorage({ clock: systemClock })
-  const plain = { dump: { databases: [], format: 'custom', compression: { method: 'none' }, jobs: 1, nameTemplate: 'recorded', globals: true, fingerprint: true } } as const
+  const plain = {
+    dump: { databases: [], format: 'custom', compression: { method: 'none' }, jobs: 1, nameTemplate: 'recorded', globals: true, fingerprint: true },
+  } as const
   await backupOf(workspace(storage, { realDump: true, cluster: plain }))
   await mkdir(directory)
   for (const [program, key] of [

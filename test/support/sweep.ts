@@ -14,8 +14,12 @@ export function everyPlan(operations: readonly Operation[]): readonly FaultPlan[
     const kinds = (...these: readonly Fault['kind'][]) => these.map((kind): FaultPlan => ({ fault: { kind }, at }))
     const lasting = (...these: readonly Fault['kind'][]) => these.map((kind): FaultPlan => ({ fault: { kind }, at, persistent: true }))
     if (isComplete || name === 'put') return [...kinds('fail', 'fail-after', 'cut', 'stop', 'stop-after'), ...lasting('fail', 'fail-after', 'cut')]
-    if (name === 'delete' || name === 'copy' || name === 'setAlias') return [...kinds('fail', 'fail-after', 'stop', 'stop-after'), ...lasting('fail', 'fail-after')]
-    return [...kinds('fail', 'stop', ...(name === 'list' || (name === 'read' && !key.startsWith('.tidemark/commits/')) ? (['cut'] as const) : [])), ...lasting('fail')]
+    if (name === 'delete' || name === 'copy' || name === 'setAlias')
+      return [...kinds('fail', 'fail-after', 'stop', 'stop-after'), ...lasting('fail', 'fail-after')]
+    return [
+      ...kinds('fail', 'stop', ...(name === 'list' || (name === 'read' && !key.startsWith('.tidemark/commits/')) ? (['cut'] as const) : [])),
+      ...lasting('fail'),
+    ]
   })
 }
 
@@ -39,7 +43,11 @@ export function nameOf(plan: FaultPlan, operations?: readonly Operation[]): stri
 }
 
 /** How a run under a fault ended. Anything but success, a foreseen failure or the end of the world is a bug of ours. */
-export type Ending<T> = { readonly kind: 'done'; readonly value: T } | { readonly kind: 'failed'; readonly exitCode: number; readonly message: string } | { readonly kind: 'stopped' } | { readonly kind: 'bug'; readonly message: string }
+export type Ending<T> =
+  | { readonly kind: 'done'; readonly value: T }
+  | { readonly kind: 'failed'; readonly exitCode: number; readonly message: string }
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'bug'; readonly message: string }
 
 export async function endingOf<T>(work: () => Promise<T>): Promise<Ending<T>> {
   try {

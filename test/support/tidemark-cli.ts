@@ -68,7 +68,8 @@ export async function tidemarkRoom(options: RoomOptions = {}): Promise<TidemarkR
     run,
     json: async <T>(args: readonly string[], { exitCode = 0, env = {} }: { exitCode?: number; env?: Readonly<Record<string, string>> } = {}) => {
       const end = await run([...args, '--json'], env)
-      if (end.exitCode !== exitCode) throw new Error(`tidemark ${args.join(' ')} ended with ${end.exitCode}, expected ${exitCode}\n${end.stdout.slice(0, 4000)}\n${end.stderr}`)
+      if (end.exitCode !== exitCode)
+        throw new Error(`tidemark ${args.join(' ')} ended with ${end.exitCode}, expected ${exitCode}\n${end.stdout.slice(0, 4000)}\n${end.stderr}`)
       return end.json<T>()
     },
     start,

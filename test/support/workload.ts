@@ -187,7 +187,13 @@ export async function createWorkload(cluster: TestCluster, name: string): Promis
      COMMENT ON DATABASE ${quoteIdentifier(name)} IS 'the workload''s "database"'`,
   )
   // Statements of their own: these and CREATE DATABASE cannot share an implicit transaction with others everywhere.
-  for (const setting of [`"DateStyle" TO 'German, DMY'`, `"TimeZone" TO 'Asia/Kolkata'`, `search_path TO wl, public`, `extra_float_digits TO '-10'`, `"my.setting" TO 'it''s'`]) {
+  for (const setting of [
+    `"DateStyle" TO 'German, DMY'`,
+    `"TimeZone" TO 'Asia/Kolkata'`,
+    `search_path TO wl, public`,
+    `extra_float_digits TO '-10'`,
+    `"my.setting" TO 'it''s'`,
+  ]) {
     await admin.query(`ALTER DATABASE ${quoteIdentifier(name)} SET ${setting}`)
   }
   await admin.query(`ALTER ROLE wl_reader IN DATABASE ${quoteIdentifier(name)} SET work_mem TO '8MB'`)
@@ -209,7 +215,9 @@ export async function createLatin1(cluster: TestCluster, name: string): Promise<
   await using admin = await cluster.session()
   await createDatabase(admin, name, `TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'`)
   await using session = await cluster.session(name)
-  await session.query(`CREATE TABLE "tablé" ("colümn" text); INSERT INTO "tablé" SELECT chr(g) || 'x' FROM generate_series(1, 255) g; COMMENT ON TABLE "tablé" IS 'Übersicht'`)
+  await session.query(
+    `CREATE TABLE "tablé" ("colümn" text); INSERT INTO "tablé" SELECT chr(g) || 'x' FROM generate_series(1, 255) g; COMMENT ON TABLE "tablé" IS 'Übersicht'`,
+  )
 }
 
 /** A database that knows no encoding; its text is bytes that are valid in none. */

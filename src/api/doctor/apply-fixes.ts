@@ -31,7 +31,8 @@ export function fixesOf(findings: readonly Finding[]): readonly Statement[] {
 
 /** Who runs the fixes: the URL or user that was given, else the cluster's adminUrl. */
 export function adminTarget(workspace: Workspace, cluster: ClusterSettings, admin: Admin): ConnectionTarget {
-  if (admin.url !== undefined) return { ...parseConnectionUrl(followOption(admin.url, '--admin-url', workspace.machine.env)), container: cluster.target.container }
+  if (admin.url !== undefined)
+    return { ...parseConnectionUrl(followOption(admin.url, '--admin-url', workspace.machine.env)), container: cluster.target.container }
   if (admin.user !== undefined) return { ...cluster.target, user: admin.user, password: admin.user === cluster.target.user ? cluster.target.password : null }
   if (cluster.adminTarget !== null) return cluster.adminTarget
   throw new Failure('usage-invalid', `no role is named that could mend cluster "${cluster.name}"`, {

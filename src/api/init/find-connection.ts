@@ -95,7 +95,10 @@ async function readUrlFile(path: string, place: string): Promise<string> {
     return await readFile(path, 'utf8')
   } catch (error) {
     if (systemCodeOf(error) === undefined) throw error
-    throw new Failure('usage-invalid', `--url file:${place}: the file cannot be read: ${messageOf(error)}`, { cause: error, hints: ['it holds one line: postgres://user:password@host/database', `ls -l ${path}`] })
+    throw new Failure('usage-invalid', `--url file:${place}: the file cannot be read: ${messageOf(error)}`, {
+      cause: error,
+      hints: ['it holds one line: postgres://user:password@host/database', `ls -l ${path}`],
+    })
   }
 }
 

@@ -102,7 +102,9 @@ A backup ends "verified": every byte was read back and its content equals what p
         const state = output.paint(backup.state === 'stored' ? 'yellow' : 'green', backup.state.toUpperCase())
         const seconds = Temporal.Instant.from(backup.endedAt).since(Temporal.Instant.from(backup.startedAt)).total('seconds')
         output.line(`backup ${output.paint('bold', backup.id)}  ${state}   ${printable(backup.path ?? backup.key)}`)
-        output.line(`  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`)
+        output.line(
+          `  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`,
+        )
         renderLeftOut(output, backup.leftOut ?? [])
         if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: tidemark drill ${backup.id}`)
       }

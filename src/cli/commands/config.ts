@@ -6,7 +6,9 @@ import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function configCommand(): Command {
   const command = new Command('config').description('the effective settings and where each comes from')
-  const show = new Command('show').description('print every effective setting with its origin; secrets are masked').addHelpText('after', '\nExample:\n  tidemark config show --json')
+  const show = new Command('show')
+    .description('print every effective setting with its origin; secrets are masked')
+    .addHelpText('after', '\nExample:\n  tidemark config show --json')
   addGlobalFlags(show).action(async (flags: GlobalFlags) => {
     await runAction(flags, async (runtime) => {
       const { describeSettings } = await import('../../config/describe.ts')
@@ -26,7 +28,10 @@ export function configCommand(): Command {
       const wrong = findings.filter((finding) => finding.severity === 'error')
       const error = wrong.length === 0 ? {} : errorOf(new Failure('config-invalid', wrong.map((finding) => finding.message).join('; ')))
       runtime.output.document({ valid: wrong.length === 0, findings, ...error })
-      for (const finding of findings) runtime.output.line(`${finding.severity === 'error' ? runtime.output.paint('red', '✗') : finding.severity === 'warning' ? runtime.output.paint('yellow', '!') : runtime.output.paint('dim', '·')} ${printable(finding.message)}`)
+      for (const finding of findings)
+        runtime.output.line(
+          `${finding.severity === 'error' ? runtime.output.paint('red', '✗') : finding.severity === 'warning' ? runtime.output.paint('yellow', '!') : runtime.output.paint('dim', '·')} ${printable(finding.message)}`,
+        )
       if (findings.length === 0) runtime.output.line(`${runtime.output.paint('green', '✓')} the configuration can be used`)
       if (wrong.length > 0) runtime.exitCode = 2
     })

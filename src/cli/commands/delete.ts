@@ -32,7 +32,10 @@ export function deleteCommand(): Command {
         reason: flags.reason,
         dryRun: flags.dryRun === true,
         approve: async (plans) => {
-          const lines = plans.map(({ repository, plan }) => `${plan.backup} of database "${printable(plan.database)}" from repository ${repository} (${printable(plan.fileName)}, ${formatBytes(plan.freedBytes)})`)
+          const lines = plans.map(
+            ({ repository, plan }) =>
+              `${plan.backup} of database "${printable(plan.database)}" from repository ${repository} (${printable(plan.fileName)}, ${formatBytes(plan.freedBytes)})`,
+          )
           await runtime.confirm(`Delete ${lines.join(' and ')}?`, { yes: flags.yes })
         },
       })
@@ -42,7 +45,9 @@ export function deleteCommand(): Command {
       for (const { repository, plan } of outcome.plans) {
         for (const warning of plan.warnings) output.line(`${output.paint('yellow', '!')} ${warning}`)
         for (const refusal of plan.refusals) output.line(`${output.paint('red', '✗')} would be refused: ${printable(refusal)}`)
-        output.line(`${outcome.deleted ? `${output.paint('green', '✓')} deleted` : 'would delete'} ${plan.backup} from ${repository}: ${plan.objects.map((key) => printable(key)).join(', ')} (${formatBytes(plan.freedBytes)})`)
+        output.line(
+          `${outcome.deleted ? `${output.paint('green', '✓')} deleted` : 'would delete'} ${plan.backup} from ${repository}: ${plan.objects.map((key) => printable(key)).join(', ')} (${formatBytes(plan.freedBytes)})`,
+        )
       }
       if (!outcome.deleted) output.line('Nothing was changed.')
       if (!outcome.deleted && refusals.length > 0) runtime.exitCode = 15

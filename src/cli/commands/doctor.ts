@@ -94,7 +94,11 @@ interface Applied {
   readonly plan: { readonly lines: readonly string[] } | null
 }
 
-async function applyAll(runtime: Runtime, flags: DoctorFlags, findings: Parameters<typeof import('../../api/doctor/apply-fixes.ts').fixesOf>[0]): Promise<Applied> {
+async function applyAll(
+  runtime: Runtime,
+  flags: DoctorFlags,
+  findings: Parameters<typeof import('../../api/doctor/apply-fixes.ts').fixesOf>[0],
+): Promise<Applied> {
   const { adminTarget, applyFixes, fixesOf } = await import('../../api/doctor/apply-fixes.ts')
   const { pickCluster } = await import('../../api/workspace.ts')
   const workspace = await runtime.workspace()

@@ -21,11 +21,18 @@ export function drillCommand(): Command {
     .option('--jobs <n>', 'parallel restore workers', parseCount)
     .option('--keep', 'leave the restored copy for inspection')
     .option('--dry-run', 'show which backup would be restored where and what would be asked, and change nothing')
-    .addHelpText('after', '\nExamples:\n  tidemark drill\n  tidemark drill nexo latest --server embedded\n  tidemark drill --json\n\nExit codes: 0 proven, 3 partial, 1 failed, 13 unreadable.')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  tidemark drill\n  tidemark drill nexo latest --server embedded\n  tidemark drill --json\n\nExit codes: 0 proven, 3 partial, 1 failed, 13 unreadable.',
+    )
   return addGlobalFlags(command).action(async (first: string | undefined, second: string | undefined, flags: DrillFlags) => {
     await runAction(flags, async (runtime) => {
       const { runDrill } = await import('../run-drill.ts')
-      await runDrill(runtime, [first, second].filter((word) => word !== undefined), flags)
+      await runDrill(
+        runtime,
+        [first, second].filter((word) => word !== undefined),
+        flags,
+      )
     })
   })
 }

@@ -43,6 +43,8 @@ async function change(kind: 'pin' | 'unpin', wanted: string | undefined, flags: 
     }
     const changed = await pinBackup(await runtime.workspace(), kind, options)
     runtime.output.document(changed)
-    runtime.output.line(`${runtime.output.paint('green', '✓')} ${changed.id} (${formatUtc(changed.endedAt)} UTC) is ${kind === 'pin' ? 'pinned' : 'no longer pinned'}`)
+    runtime.output.line(
+      `${runtime.output.paint('green', '✓')} ${changed.id} (${formatUtc(changed.endedAt)} UTC) is ${kind === 'pin' ? 'pinned' : 'no longer pinned'}`,
+    )
   })
 }

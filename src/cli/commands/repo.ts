@@ -50,7 +50,10 @@ function testRepository(): Command {
         onEnd: (test) => renderStorageTest(runtime.output, test),
       })
       const broken = tests.filter((test) => !test.ok).map((test) => test.name)
-      const error = broken.length === 0 ? {} : errorOf(new Failure('storage-test-failed', `these storages break promises: ${broken.join(', ')}`, { hints: ['the cases say which'] }))
+      const error =
+        broken.length === 0
+          ? {}
+          : errorOf(new Failure('storage-test-failed', `these storages break promises: ${broken.join(', ')}`, { hints: ['the cases say which'] }))
       runtime.output.document({ storages: tests, ...error })
       if (broken.length > 0) runtime.exitCode = 1
     })

@@ -12,7 +12,10 @@ export function verifyCommand(): Command {
     .option('--backup <id>', 'a backup, whatever it is called; may be repeated', collect)
     .option('--file <path>', 'a dump file, whatever it is called')
     .option('--cluster <name>', 'the cluster they belong to')
-    .addHelpText('after', '\nExamples:\n  tidemark verify\n  tidemark verify --all\n  tidemark verify ./shop_20241201.sql.gz\n\nDamage ends with exit code 13 and names the object.')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  tidemark verify\n  tidemark verify --all\n  tidemark verify ./shop_20241201.sql.gz\n\nDamage ends with exit code 13 and names the object.',
+    )
   return addGlobalFlags(command).action(async (backups: string[], flags: GlobalFlags & { all?: boolean; file?: string; backup?: string[] }) => {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
@@ -27,7 +30,10 @@ export function verifyCommand(): Command {
       const damaged = result.backups.filter((checked) => !checked.valid).map((checked) => checked.id)
       output.document({ backups: result.backups, ...(damaged.length === 0 ? {} : errorOf(damage(damaged, result.intact))) })
       for (const checked of result.backups) {
-        if (checked.valid) output.line(`${output.paint('green', '✓')} ${printable(checked.id)}  ${checked.state.toUpperCase()}  ${formatBytes(checked.readBytes)} read, ${checked.tables.length} tables, ${checked.checksum}`)
+        if (checked.valid)
+          output.line(
+            `${output.paint('green', '✓')} ${printable(checked.id)}  ${checked.state.toUpperCase()}  ${formatBytes(checked.readBytes)} read, ${checked.tables.length} tables, ${checked.checksum}`,
+          )
         else output.line(`${output.paint('red', '✗')} ${printable(checked.id)}  DAMAGED`)
         for (const problem of checked.problems) output.line(`    ${printable(`${problem.object}: ${problem.message}`)}`)
       }
@@ -40,6 +46,9 @@ export function verifyCommand(): Command {
 }
 
 function damage(ids: readonly string[], intact: string | null): Failure {
-  const hints = intact === null ? ['no other backup is known to be intact: take one now: tidemark backup'] : [`the newest intact one is ${intact}: tidemark restore ${intact} --test`]
+  const hints =
+    intact === null
+      ? ['no other backup is known to be intact: take one now: tidemark backup']
+      : [`the newest intact one is ${intact}: tidemark restore ${intact} --test`]
   return new Failure('integrity', `damaged: ${ids.join(', ')}`, { hints })
 }

@@ -41,13 +41,17 @@ export async function runDemo(runtime: Runtime, options: { keep: boolean }): Pro
   stack.use(server)
   const workspace = await demoWorkspace(runtime, machine, server, root)
   await loadShop(server)
-  say(`loaded ${formatCount(await ask(server, 'shop', 'SELECT count(*) FROM orders'))} orders of ${formatCount(await ask(server, 'shop', 'SELECT count(*) FROM customers'))} customers, with foreign keys, jsonb, partitions, a large object and odd names`)
+  say(
+    `loaded ${formatCount(await ask(server, 'shop', 'SELECT count(*) FROM orders'))} orders of ${formatCount(await ask(server, 'shop', 'SELECT count(*) FROM customers'))} customers, with foreign keys, jsonb, partitions, a large object and odd names`,
+  )
 
   step(2, 'tidemark backup')
   const taken = await takeBackups(workspace)
   const backup = taken.kind === 'done' ? taken.backups[0] : undefined
   if (backup === undefined) throw new Failure('bug', 'the demo backup gave no backup')
-  say(`${backup.id}  ${backup.state.toUpperCase()}: ${formatBytes(backup.sizeBytes)} stored as ${formatBytes(backup.storedBytes)}, every byte read back, ${backup.tables.length} tables fingerprinted as they went by`)
+  say(
+    `${backup.id}  ${backup.state.toUpperCase()}: ${formatBytes(backup.sizeBytes)} stored as ${formatBytes(backup.storedBytes)}, every byte read back, ${backup.tables.length} tables fingerprinted as they went by`,
+  )
   say(`it is an ordinary file: ${backup.path ?? backup.key}`)
 
   step(3, 'tidemark verify')
@@ -58,7 +62,9 @@ export async function runDemo(runtime: Runtime, options: { keep: boolean }): Pro
   say(output.paint('red', accidentSql))
   const before = await ask(server, 'shop', `SELECT count(*) FROM customers WHERE country = 'DE'`)
   await run(server, [cascadeSql, accidentSql])
-  say(`${formatCount(before)} customers and their orders are gone: ${formatCount(await ask(server, 'shop', `SELECT count(*) FROM customers WHERE country = 'DE'`))} left`)
+  say(
+    `${formatCount(before)} customers and their orders are gone: ${formatCount(await ask(server, 'shop', `SELECT count(*) FROM customers WHERE country = 'DE'`))} left`,
+  )
 
   step(5, 'tidemark restore latest --as shop_yesterday')
   const restored = await restoreBackup(workspace, { wanted: 'latest', as: 'shop_yesterday', validate: 'content' })
@@ -76,11 +82,16 @@ export async function runDemo(runtime: Runtime, options: { keep: boolean }): Pro
   output.line('   npx tidemark doctor      what would make a backup or restore fail later')
   output.line('   npx tidemark backup      your first backup, in ./backups')
   output.line('   npx tidemark drill       and its proof')
-  output.line(options.keep ? `\nEverything is left in ${root} (server directory ${server.dataDirectory}).` : '\nEverything this demo made is removed again. (--keep leaves it.)')
+  output.line(
+    options.keep
+      ? `\nEverything is left in ${root} (server directory ${server.dataDirectory}).`
+      : '\nEverything this demo made is removed again. (--keep leaves it.)',
+  )
   output.line(`${formatDuration((context.clock.monotonicMs() - begunMs) / 1000)} in all.`)
   const result = { backup, verified: verified.backups, restore: restored.result, proof: drill.proof, directory: options.keep ? root : null }
   // A failure prints what was reached beside its error, as the one document.
-  if (drill.proof.outcome !== 'proven' || found !== before) throw new Failure('drill-failed', 'the demo did not prove its backup', { hints: drill.proof.problems, details: { result } })
+  if (drill.proof.outcome !== 'proven' || found !== before)
+    throw new Failure('drill-failed', 'the demo did not prove its backup', { hints: drill.proof.problems, details: { result } })
   output.document(result)
 }
 
@@ -89,7 +100,8 @@ async function dumpableMajor(machine: Machine, signal: AbortSignal): Promise<num
   const pgBin = machine.env['TIDEMARK_PG_BIN']
   const found = await discoverClientTools({ path: machine.env['PATH'] ?? '', signal, ...(pgBin === undefined ? {} : { extraDirs: [pgBin] }) })
   const majors = found.filter((tools) => tools.programs.pg_dump !== undefined && tools.programs.pg_restore !== undefined).map((tools) => tools.major)
-  if (majors.length === 0) throw new Failure('tool-missing', 'the demo needs pg_dump and pg_restore, and none are installed', { hints: installHints(newestKnownMajor) })
+  if (majors.length === 0)
+    throw new Failure('tool-missing', 'the demo needs pg_dump and pg_restore, and none are installed', { hints: installHints(newestKnownMajor) })
   return Math.min(newestKnownMajor, Math.max(...majors))
 }
 

@@ -46,7 +46,12 @@ export function renderBackup(output: Output, backup: Backup, open: string | null
   if (backup.tables.length > 0) {
     output.line()
     const tables = backup.tables.toSorted((a, b) => (b.rows ?? 0) - (a.rows ?? 0)).slice(0, 20)
-    output.line(table([[output.paint('dim', 'ROWS'), output.paint('dim', 'TABLE')], ...tables.map(({ schema, name, rows: count }) => [count === null ? '?' : formatCount(count), printable(`${schema}.${name}`)])]))
+    output.line(
+      table([
+        [output.paint('dim', 'ROWS'), output.paint('dim', 'TABLE')],
+        ...tables.map(({ schema, name, rows: count }) => [count === null ? '?' : formatCount(count), printable(`${schema}.${name}`)]),
+      ]),
+    )
     if (backup.tables.length > tables.length) output.line(`… and ${backup.tables.length - tables.length} smaller tables (--json lists all)`)
   }
   if (open !== null) {

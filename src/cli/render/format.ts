@@ -50,7 +50,9 @@ export function printable(text: string, keepLines = false): string {
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = []
   for (const row of rows) for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, displayWidth(cell))
-  return rows.map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell + ' '.repeat((widths[column] ?? 0) - displayWidth(cell)))).join('  ')).join('\n')
+  return rows
+    .map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell + ' '.repeat((widths[column] ?? 0) - displayWidth(cell)))).join('  '))
+    .join('\n')
 }
 
 /** Columns a terminal uses: styling takes none, wide characters two. */
@@ -58,6 +60,7 @@ export function displayWidth(text: string): number {
   let width = 0
   // Only escapes of our own colours can be here; everything else went through printable().
   // oxlint-disable-next-line no-control-regex -- colours begin with one
-  for (const char of text.replaceAll(/\u001b\[[0-9;]*m/g, '')) width += /\p{Extended_Pictographic}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/u.test(char) ? 2 : 1
+  for (const char of text.replaceAll(/\u001b\[[0-9;]*m/g, ''))
+    width += /\p{Extended_Pictographic}|[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]/u.test(char) ? 2 : 1
   return width
 }

@@ -60,7 +60,8 @@ function describeFailure(failure: Failure, paint: (colour: Colour, text: string)
   for (const hint of failure.hints) lines.push(`  ${paint('dim', '→')} ${printable(hint, true)}`)
   lines.push(`  ${paint('dim', `(${failure.code}, exit ${failure.exitCode})`)}`)
   if (verbose || failure.code === 'bug') {
-    for (let cause: unknown = failure.code === 'bug' ? failure.cause : failure; cause instanceof Error; cause = cause.cause) lines.push(printable(cause.stack ?? cause.message, true))
+    for (let cause: unknown = failure.code === 'bug' ? failure.cause : failure; cause instanceof Error; cause = cause.cause)
+      lines.push(printable(cause.stack ?? cause.message, true))
   }
   return `${lines.join('\n')}\n`
 }
@@ -74,5 +75,11 @@ export function errorOf(failure: Failure): { error: ReturnType<typeof failureJso
 export function failureJson(failure: Failure): { code: string; message: string; hints: readonly string[]; exitCode: number } & Record<string, unknown> {
   // What was reached stands beside the error, not in it.
   const { result: _result, ...details } = failure.details
-  return { code: failure.code, message: failure.message, hints: failure.hints, exitCode: failure.exitCode, ...(Object.keys(details).length > 0 ? { details } : {}) }
+  return {
+    code: failure.code,
+    message: failure.message,
+    hints: failure.hints,
+    exitCode: failure.exitCode,
+    ...(Object.keys(details).length > 0 ? { details } : {}),
+  }
 }

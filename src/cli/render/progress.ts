@@ -84,7 +84,9 @@ export function textProgress(output: Output, clock: Clock): ProgressListener {
         case 'tool-line':
           return output.verbose ? say(output.paint('dim', `  ${event.tool}: ${printable(event.line)}`)) : undefined
         case 'retry':
-          return say(`${output.paint('yellow', '!')} ${event.operation} failed (${printable(event.reason)}); try ${event.attempt + 1} in ${formatDuration(event.waitMs / 1000)}`)
+          return say(
+            `${output.paint('yellow', '!')} ${event.operation} failed (${printable(event.reason)}); try ${event.attempt + 1} in ${formatDuration(event.waitMs / 1000)}`,
+          )
         default:
           throw new Error(`unexpected event ${JSON.stringify(event satisfies never)}`)
       }
