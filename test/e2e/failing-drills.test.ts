@@ -1,10 +1,8 @@
-import { mkdir, symlink } from 'node:fs/promises'
-import { tmpdir, userInfo } from 'node:os'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { quoteIdentifier } from '../../src/postgres/identifiers.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
-import { systemCodeOf } from '../../src/kernel/failure.ts'
 import type { Context } from '../../src/kernel/context.ts'
 import type { Proof } from '../../src/drill/proof.ts'
 import type { Backup } from '../../src/repository/backup.ts'
@@ -15,7 +13,8 @@ import { openRepository } from '../../src/repository/repository.ts'
 import { stageBackup } from '../../src/restore/staged-dump.ts'
 import { compareWithFingerprint, type Validation } from '../../src/restore/validate-copy.ts'
 import { openStorage } from '../../src/storage/open.ts'
-import { embeddedSource, sharedCluster } from '../support/cluster.ts'
+import { sharedCluster } from '../support/cluster.ts'
+import { embeddedDrills } from '../support/embedded-drills.ts'
 import { openShop, type Shop } from '../support/shop.ts'
 
 const context: Context = { clock: systemClock, emit: () => undefined, signal: new AbortController().signal }
@@ -201,15 +200,7 @@ repositories:
       `DO $$ BEGIN CREATE ROLE e2e_owner; EXCEPTION WHEN duplicate_object THEN NULL; END $$; ALTER TABLE orders OWNER TO e2e_owner; GRANT SELECT ON customers TO e2e_owner`,
     )
     await shop.room.json(['backup'])
-    // Servers run under another account, which must be able to pass.
-    const cache = join(tmpdir(), `tidemark-e2e-cache-${userInfo().uid}`)
-    await mkdir(cache, { recursive: true, mode: 0o755 })
-    await symlink(embeddedSource.cacheDir, join(cache, 'postgres')).catch((error: unknown) => {
-      if (systemCodeOf(error) !== 'EEXIST') throw error
-    })
-    const { proof } = await shop.room.json<{ proof: Proof }>(['drill', '--server', 'embedded'], {
-      env: { TIDEMARK_CACHE_DIR: cache, TIDEMARK_WORK_DIR: tmpdir() },
-    })
+    const { proof } = await shop.room.json<{ proof: Proof }>(['drill', '--server', 'embedded'], { env: await embeddedDrills() })
     expect(proof).toMatchObject({ outcome: 'proven', problems: [], notCompared: [], server: 'embedded PostgreSQL 15' })
     expect(await shop.room.json<Backup>(['show'])).toMatchObject({ state: 'proven', provenAt: expect.any(String) as string })
   })

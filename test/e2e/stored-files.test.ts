@@ -134,6 +134,8 @@ describe('latest_backup', () => {
     expect(await readlink(alias)).toBe(verified.fileName)
     const named = await other.room.json<{ backups: { valid: boolean }[] }>(['verify', './backups/latest_backup.dump.zst'])
     expect(named.backups).toMatchObject([{ valid: true }])
+    const text = await other.room.run(['verify', './backups/latest_backup.dump.zst'])
+    expect(`${text.stdout}${text.stderr}`).toContain(verified.id)
     expect(
       (await other.room.json<{ result: { tables: unknown[] } }>(['restore', './backups/latest_backup.dump.zst', '--as', `${other.name}_alias`])).result.tables,
     ).toHaveLength(2)
