@@ -99,8 +99,8 @@ describe('docs/design.md is true to the code', () => {
         expect(section('Content fingerprint, version 1'), `${name}.${key}`).toMatch(new RegExp(`^\\| .*\\b${key}\\b`, 'm'))
       }
     }
-    const heartbeat = /JSON\.stringify\((\{ format: 'tidemark-lease\/1'.*?\})\)/.exec(source('repository/lease.ts'))?.[1] ?? ''
-    const keys = literalsOf(heartbeat, /[{,] (\w+)/g)
+    const heartbeat = /JSON\.stringify\((\{\s*format: 'tidemark-lease\/1'[^]*?\})\)/.exec(source('repository/lease.ts'))?.[1] ?? ''
+    const keys = literalsOf(heartbeat, /[{,]\s+(\w+)/g)
     expect(keys).toContain('renewedAt')
     for (const key of keys) expect(section('Lease: who may write'), key).toContain(`"${key}": `)
   })
