@@ -3,7 +3,7 @@ import { renderName, safeFileName } from '../config/name-template.ts'
 import type { ClusterSettings, Compression } from '../config/settings.ts'
 import { takeDump, type DumpRequest } from '../backup/take-dump.ts'
 import { isPartial, type Selection } from '../backup/left-out.ts'
-import { asFailure, Failure } from '../kernel/failure.ts'
+import { asFailure, Failure, isFailure } from '../kernel/failure.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Backup } from '../repository/backup.ts'
 import { sweepStages } from '../repository/stage.ts'
@@ -78,8 +78,13 @@ export async function takeBackups(workspace: Workspace, options: BackupOptions =
   let partial = open.failed.length > 0
   for (const database of databases) {
     try {
-      const request = describeRequest(workspace, cluster, { ...options, selection, format, database, compression })
-      const outcome = await takeDump(request, open.repositories, context)
+      const describe = () => describeRequest(workspace, cluster, { ...options, selection, format, database, compression })
+      const outcome = await takeDump(describe(), open.repositories, context).catch((error: unknown) => {
+        // Another cluster's run chose the same file name in the same second and was first. Nothing was overwritten; with a later second there is another name.
+        if (!isFailure(error, 'object-exists', 'name-taken') || (options.name ?? null) !== null) throw error
+        context.emit({ type: 'note', message: `${error.message}; once more under another name` })
+        return takeDump(describe(), open.repositories, context)
+      })
       backups.push(outcome.backup)
       warnings.push(...outcome.warnings)
       partial ||= outcome.partial

@@ -9,7 +9,7 @@ export interface FrameCompressor extends Disposable {
 /**
  * Makes frames in libuv's pool, with as many compressors as calls are under way. Each compressor is kept and takes the next block, its
  * output buffer running on from frame to frame: `zlib.zstdCompress` makes a context and an output buffer for every block, and that memory
- * made V8 collect garbage for a third of a backup's CPU time.
+ * made V8 collect garbage for a good part of a backup's CPU time.
  */
 export function createFrameCompressor({ level, frameBytes }: { level: number; frameBytes: number }): FrameCompressor {
   const idle: ZstdCompress[] = []
@@ -20,7 +20,7 @@ export function createFrameCompressor({ level, frameBytes }: { level: number; fr
       params: { [constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1 },
       // Each write is a frame of its own; being whole when zstd sees it, it gets its content size.
       flush: constants.ZSTD_e_end,
-      // With room for the worst case zstd works from block to output; without, through buffers of its own, which costs a sixth more.
+      // With room for the worst case zstd works from block to output; without, through buffers of its own, which costs more.
       chunkSize: 2 * frameBytes + 65_536,
     })
     // The failed write tells it.

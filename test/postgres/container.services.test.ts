@@ -154,18 +154,11 @@ describeWith('docker', 'a server that only its container can reach', (engine) =>
     expect(await session.query('SELECT 1 AS one')).toEqual([{ one: 1 }])
   })
 
-  it('loads by COPY, and loads nothing when the source breaks or a row is refused', async () => {
+  it('refuses to copy rows in, since a source that breaks could not be told from one that ended', async () => {
     await using session = await open()
     await session.query('DROP TABLE IF EXISTS t; CREATE TABLE t (i int)')
-    const lines = Array.from({ length: 10_000 }, (_, i) => Buffer.from(`${i}\n`))
-    expect(await session.copyIn('COPY t FROM STDIN', lines)).toBe(10_000)
-    const breaking = async function* () {
-      for (const line of lines) yield line
-      throw new Error('the source broke')
-    }
-    await expect(session.copyIn('COPY t FROM STDIN', breaking())).rejects.toThrow('the source broke')
-    expect((await failureOf(session.copyIn('COPY t FROM STDIN', [Buffer.from('no number\n'), ...lines]))).message).toContain('no number')
-    expect(await session.query('SELECT count(*)::int AS rows FROM t')).toEqual([{ rows: 10_000 }])
+    expect(await failureOf(session.copyIn('COPY t FROM STDIN', [Buffer.from('1\n')]))).toMatchObject({ code: 'usage-invalid' })
+    expect(await session.query('SELECT count(*)::int AS rows FROM t')).toEqual([{ rows: 0 }])
   })
 
   it('ends the statement on the server when the signal aborts', async () => {
