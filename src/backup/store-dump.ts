@@ -87,6 +87,10 @@ async function* wholeDump(pgDump: Awaited<ReturnType<typeof startClient>>, reade
   const content = await reader.end()
   if (content.sizeBytes === 0)
     throw new Failure('dump-empty', 'pg_dump reported success and wrote nothing', { hints: ['nothing was stored; earlier backups are untouched'] })
+  if (content.scope !== 'database')
+    throw new Failure('integrity', 'pg_dump wrote several dumps in one, which is not what it was asked for', {
+      hints: ['nothing was stored; is pg_dump really the program of PostgreSQL?'],
+    })
 }
 
 function outerStage(format: 'custom' | 'plain' | 'directory', compression: Compression, workers: number, signal: AbortSignal): Stage {

@@ -16,6 +16,10 @@ const pgbouncer = '/usr/sbin/pgbouncer'
 const named = { applicationName: 'tidemark test' }
 const title = existsSync(pgbouncer) ? 'PgBouncer [needs pgbouncer]' : 'PgBouncer [needs pgbouncer] — skipped: apt-get install pgbouncer'
 
+// Where the services are expected, pgbouncer is one of the packages they bring: then its absence is a failure, not a skip.
+if (!existsSync(pgbouncer) && (process.env['TIDEMARK_EXPECT_SERVICES'] ?? '') !== '')
+  throw new Error(`${pgbouncer} is missing although the services are expected`)
+
 describe.skipIf(!existsSync(pgbouncer))(title, () => {
   let directory: string
   let bouncer: ChildProcess

@@ -35,7 +35,7 @@ wanted() { case ,$services, in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
 # ---------------------------------------------------------------------------------------------- what is kept between runs
 
 install_packages() {
-  local package missing=() packages=(age faketime)
+  local package missing=() packages=(age faketime pgbouncer)
   wanted ceph && packages+=(radosgw ceph-mon ceph-osd ceph-common ceph-base)
   wanted docker && packages+=(docker.io iptables)
   if wanted docker || wanted clients17 || wanted clients18; then packages+=(debootstrap); fi
