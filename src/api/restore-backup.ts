@@ -1,23 +1,24 @@
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import type { ClusterSettings } from '../config/settings.ts'
 import { utc } from '../kernel/clock.ts'
-import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
+import { asFailure, Failure, messageOf } from '../kernel/failure.ts'
 import { formatConnectionUrl } from '../postgres/connection-url.ts'
 import { derivedName } from '../postgres/identifiers.ts'
 import { readNewest, runChecks } from '../drill/run-checks.ts'
 import { makeStage } from '../repository/stage.ts'
-import { runHook, splitWords, waitForHealth } from '../restore/hooks.ts'
+import { runHook, waitForHealth } from '../restore/hooks.ts'
 import { sweepExpiredCopies } from '../restore/expired-copies.ts'
 import { commentDatabase, dropByOid, dropOwnedDatabase, findDatabase } from '../restore/owned-database.ts'
 import { planRestore, type RestoreGoal, type RestorePlan } from '../restore/plan-restore.ts'
 import { replaceBySwap, saveAfterwards } from '../restore/replace-database.ts'
 import { restoreCopy, type CopyRequest, type RestoredCopy } from '../restore/restore-dump.ts'
 import { writeRunRecord, type RestoreRecord } from '../restore/run-record.ts'
-import { isOnServerOf, openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
+import { openAdminServer, restoreTarget, type AdminServer } from './admin-server.ts'
 import { chooseGoal, requireConsistent } from './restore-goal.ts'
 import type { RestoreOptions, RestoreOutcome, RestoreResult } from './restore-options.ts'
+import { hookEnvironment, hooksOf, runHooksAfterFailure, type RestoreHooks } from './restore-hooks.ts'
 import { findOrigin, stageOrigin, type Origin } from './restore-origin.ts'
+import { isSameServer, protectedOn } from './restore-server.ts'
 import { newRunId } from './run-id.ts'
 import { takeBackups } from './take-backups.ts'
 import type { Workspace } from './workspace.ts'
@@ -80,16 +81,18 @@ export async function restoreBackup(workspace: Workspace, options: RestoreOption
   await options.approve?.(plan)
 
   const work = { workspace, options, origin, server, goal, plan, run, sql, ...settings }
+  let done: Done
   try {
     if (settings.hooks.before !== null) await runHook('before', settings.hooks.before, hookEnvironment(workspace), context)
-    const done = await carryOut(work)
-    const outcome = describeOutcome(work, done, (context.clock.monotonicMs() - begunMs) / 1000)
-    await handOver(work, outcome)
-    return outcome
+    done = await carryOut(work)
   } catch (error) {
-    await afterFailure(work, error)
+    // The application is started again after a failure, too.
+    await runHooksAfterFailure([settings.hooks.after, settings.hooks.onFailure], workspace)
     throw error
   }
+  const outcome = describeOutcome(work, done, (context.clock.monotonicMs() - begunMs) / 1000)
+  await handOver(work, outcome)
+  return outcome
 }
 
 /** What follows a finished restore. When it fails the restore stands all the same, and its result goes with the failure. */
@@ -98,6 +101,7 @@ async function handOver({ workspace, options, hooks, run }: Work, outcome: Resto
     if (hooks.after !== null) await runHook('after', hooks.after, hookEnvironment(workspace), workspace.context)
     if (options.healthUrl !== undefined) await waitForHealth(options.healthUrl, options.healthTimeoutSeconds ?? 120, workspace.context)
   } catch (error) {
+    await runHooksAfterFailure([hooks.onFailure], workspace)
     const failure = asFailure(error)
     const undo = outcome.result?.keptAs === null || outcome.result === null ? [] : [`put the old database back: tidemark undo ${run}`]
     throw new Failure(failure.code, `the restore is done, but ${failure.message}`, {
@@ -120,7 +124,7 @@ interface Work {
   readonly validate: 'content' | 'rows' | 'none'
   /** Read before anything is touched: a missing file must not be found out after a drop. */
   readonly sql: string | null
-  readonly hooks: { readonly before: readonly string[] | null; readonly after: readonly string[] | null; readonly onFailure: readonly string[] | null }
+  readonly hooks: RestoreHooks
 }
 
 interface Done {
@@ -302,52 +306,6 @@ function stampOf(now: Temporal.Instant, timeZone: string): string {
   return `${at.toPlainDate().toString().replaceAll('-', '')}_${at.toPlainTime().toString({ smallestUnit: 'second' }).replaceAll(':', '')}`
 }
 
-/** Whether the backup came from this server: by system identifier where both are known, else by host and port. */
-async function isSameServer(server: AdminServer, origin: Origin): Promise<boolean> {
-  const source = origin.manifest?.source
-  if (source === null || source === undefined) return true
-  if (source.systemIdentifier !== null) {
-    try {
-      const [row] = await server.reached.session.query<{ id: string }>('SELECT system_identifier::text AS id FROM pg_catalog.pg_control_system()')
-      if (row !== undefined) return row.id === source.systemIdentifier
-    } catch (error) {
-      if (!isFailure(error, 'permission-denied', 'query-failed')) throw error
-    }
-  }
-  return source.host === server.target.host && source.port === server.target.port
-}
-
-/** The wanted name, when a configured cluster on this very server uses it, however its host is spelled there. A server that cannot be asked counts as this one. */
-async function protectedOn(workspace: Workspace, server: AdminServer, wanted: string): Promise<ReadonlySet<string>> {
-  for (const cluster of Object.values(workspace.settings.clusters)) {
-    if (![cluster.target.database, ...cluster.dump.databases].includes(wanted)) continue
-    const isSpelledAlike = cluster.target.host === server.target.host && cluster.target.port === server.target.port
-    if (isSpelledAlike || (await isOnServerOf(server.reached.session, cluster.target, workspace).catch(assumeSame))) return new Set([wanted])
-  }
-  return new Set()
-}
-
-function assumeSame(error: unknown): true {
-  if (!(error instanceof Failure)) throw error
-  return true
-}
-
-function hooksOf(options: RestoreOptions, cluster: ClusterSettings | null): Work['hooks'] {
-  return {
-    before: options.before === undefined ? (cluster?.hooks.beforeRestore ?? null) : splitWords(options.before),
-    after: options.after === undefined ? (cluster?.hooks.afterRestore ?? null) : splitWords(options.after),
-    onFailure: cluster?.hooks.onFailure ?? null,
-  }
-}
-
-/** Hooks get PATH and HOME, and none of our credentials. */
-function hookEnvironment(workspace: Workspace): Readonly<Record<string, string>> {
-  const { env } = workspace.machine
-  return Object.fromEntries(
-    ['PATH', 'HOME', 'LANG', 'TZ', 'DOCKER_HOST', 'XDG_RUNTIME_DIR'].flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])),
-  )
-}
-
 function newRecord(work: Work, safetyBackup: string | null): RestoreRecord {
   const { origin, server, run, goal } = work
   return {
@@ -367,21 +325,6 @@ function newRecord(work: Work, safetyBackup: string | null): RestoreRecord {
     oldOid: null,
     oldName: null,
     safetyBackup,
-  }
-}
-
-/** The application is started again after a failure too; a failing hook must not hide why. */
-async function afterFailure(work: Work, error: unknown): Promise<void> {
-  const { context } = work.workspace
-  const unstoppable = { ...context, signal: new AbortController().signal }
-  for (const [name, command] of [
-    ['after', error instanceof Failure && error.message.startsWith('the restore is done') ? null : work.hooks.after],
-    ['onFailure', work.hooks.onFailure],
-  ] as const) {
-    if (command === null) continue
-    await runHook(name, command, hookEnvironment(work.workspace), unstoppable).catch((hookError: unknown) =>
-      context.emit({ type: 'warning', code: 'hook-failed', message: messageOf(hookError) }),
-    )
   }
 }
 

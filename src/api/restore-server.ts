@@ -1,0 +1,34 @@
+import { Failure, isFailure } from '../kernel/failure.ts'
+import { isOnServerOf, type AdminServer } from './admin-server.ts'
+import type { Origin } from './restore-origin.ts'
+import type { Workspace } from './workspace.ts'
+
+/** Whether the backup came from this server: by system identifier where both are known, else by host and port. */
+export async function isSameServer(server: AdminServer, origin: Origin): Promise<boolean> {
+  const source = origin.manifest?.source
+  if (source === null || source === undefined) return true
+  if (source.systemIdentifier !== null) {
+    try {
+      const [row] = await server.reached.session.query<{ id: string }>('SELECT system_identifier::text AS id FROM pg_catalog.pg_control_system()')
+      if (row !== undefined) return row.id === source.systemIdentifier
+    } catch (error) {
+      if (!isFailure(error, 'permission-denied', 'query-failed')) throw error
+    }
+  }
+  return source.host === server.target.host && source.port === server.target.port
+}
+
+/** The wanted name, when a configured cluster on this very server uses it, however its host is spelled there. A server that cannot be asked counts as this one. */
+export async function protectedOn(workspace: Workspace, server: AdminServer, wanted: string): Promise<ReadonlySet<string>> {
+  for (const cluster of Object.values(workspace.settings.clusters)) {
+    if (![cluster.target.database, ...cluster.dump.databases].includes(wanted)) continue
+    const isSpelledAlike = cluster.target.host === server.target.host && cluster.target.port === server.target.port
+    if (isSpelledAlike || (await isOnServerOf(server.reached.session, cluster.target, workspace).catch(assumeSame))) return new Set([wanted])
+  }
+  return new Set()
+}
+
+function assumeSame(error: unknown): true {
+  if (!(error instanceof Failure)) throw error
+  return true
+}
