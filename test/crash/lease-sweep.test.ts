@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { takeBackups } from '../../src/api/take-backups.ts'
 import { systemClock, type Clock } from '../../src/kernel/clock.ts'
@@ -76,12 +77,27 @@ async function suspendedAt(
   return wrong
 }
 
+/** Waits before the first manifest is written; when nobody ends for long, both go on, and the test says that both won. */
+function heldAtManifest(inner: Storage, gate: Promise<void>): Storage {
+  return {
+    ...inner,
+    put: async (key, body, options) => {
+      if (key.startsWith('.tidemark/manifests/')) await Promise.race([gate, setTimeout(20_000)])
+      return inner.put(key, body, options)
+    },
+  }
+}
+
 describe('two backups of one cluster', () => {
   it('at once: exactly one wins, the other exits 11 and leaves nothing', async () => {
     for (let round = 0; round < 5; round += 1) {
       const storage = memoryStorage({ clock: systemClock })
       await putPicture(storage, room.base)
-      const endings = await Promise.all([1, 2].map(() => endingOf(() => takeBackups(room.workspace(storage, { holderIsGone: false, realDump: true })))))
+      const gate = Promise.withResolvers<void>()
+      const runs = [1, 2].map(() => endingOf(() => takeBackups(room.workspace(heldAtManifest(storage, gate.promise), { holderIsGone: false, realDump: true }))))
+      // The winner stays in the middle until the other has ended: a quick one would be over before the other begins.
+      await Promise.race(runs).finally(gate.resolve)
+      const endings = await Promise.all(runs)
       expect(endings.map(({ kind }) => kind).toSorted()).toEqual(['done', 'failed'])
       expect(endings.find(({ kind }) => kind === 'failed')).toMatchObject({ exitCode: 11 })
       const { problems, state } = await repositoryProblems(storage, { cluster: clusterName, before: room.base }, room.context)
