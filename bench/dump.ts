@@ -7,7 +7,7 @@
  * Tidemark fsyncs what it stores. The median counts; the ratios are what may be quoted, since absolute figures of a shared machine are noise.
  */
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -92,7 +92,8 @@ function backupContest(): Contest {
   const backup = (name: string, flags: string): Contestant => ({
     name,
     script: `"${tidemark}" backup --quiet ${flags}`,
-    before: () => rmSync(join(out, 'repository'), { recursive: true, force: true }),
+    // A repository is tried once, when it is made; a backup finds one.
+    before: () => freshRepository(),
     leaves: 'repository',
   })
   return {
@@ -110,7 +111,7 @@ function backupContest(): Contest {
 function restoreContest(): Contest {
   const file = 'restore.dump'
   run({ name: 'pg_dump', script: `pg_dump -Fc bench > ${file}` })
-  rmSync(join(out, 'repository'), { recursive: true, force: true })
+  freshRepository()
   try {
     run({ name: 'backup', script: `"${tidemark}" backup --quiet --no-verify --compress zstd:1` })
   } catch (error) {
@@ -183,6 +184,11 @@ function run({ script, before, leaves }: Contestant): Run {
   return { seconds, cpuSeconds: user + system, storedBytes: leaves === undefined ? 0 : sizeOf(join(out, leaves)) }
 }
 
+function freshRepository(): void {
+  rmSync(join(out, 'repository'), { recursive: true, force: true })
+  need(spawnSync(tidemark, ['repo', 'init', '--quiet'], { cwd: out, env: environment }), 'tidemark repo init')
+}
+
 function startServer(): void {
   const settings = {
     port,
@@ -199,7 +205,7 @@ function startServer(): void {
   need(as(join(options.bin, 'pg_ctl'), ['-D', data, '-l', join(data, 'log'), '-o', flags.join(' '), '-w', 'start']), 'pg_ctl start')
 }
 
-/** Half pgbench rows (9.7 MB of text per scale unit), half documents: as ../shared/bench/setup.sh, smaller. */
+/** Half pgbench rows (9.7 MB of text per scale unit), half documents. */
 async function load(sizeBytes: number): Promise<void> {
   psql('postgres', 'create database bench')
   const scale = Math.max(1, Math.round(sizeBytes / 2 / 9_700_000))
@@ -249,7 +255,8 @@ function freePort(): Promise<number> {
 
 function sizeOf(path: string): number {
   if (!existsSync(path)) return 0
-  const status = statSync(path)
+  // A link (`latest_backup`) is no second copy.
+  const status = lstatSync(path)
   return status.isDirectory() ? readdirSync(path).reduce((sum, name) => sum + sizeOf(join(path, name)), 0) : status.size
 }
 

@@ -13,6 +13,7 @@ check 'types' tsc -p tsconfig.json
 check 'rules and walls' oxlint --deny-warnings
 check 'formatting' oxfmt --check
 check 'unused code' knip
+check 'code that only tests use' knip --production
 check 'dependency budget' node scripts/budget.mjs
 check 'lock file' node scripts/complete-lock.mjs --check
 check 'shell scripts' sh -c 'for file in bin/tidemark scripts/*.sh; do sh -n "$file" || exit 1; done; for file in .ci/run test/services/*.sh test/services/chr; do bash -n "$file" || exit 1; done'

@@ -1,3 +1,4 @@
+import { followOption } from '../config/secrets.ts'
 import type { ClusterSettings } from '../config/settings.ts'
 import { Failure, isFailure } from '../kernel/failure.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
@@ -5,25 +6,11 @@ import { reachServer, type Reached } from '../postgres/reach.ts'
 import { openRoutedSession } from '../postgres/route.ts'
 import type { Session } from '../postgres/session.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
-import type { Connections } from '../restore/restore-dump.ts'
+import type { RestoreServer } from '../restore/restore-request.ts'
 import { reachOf, type Workspace } from './workspace.ts'
 
-/** A server that is restored on: an admin session in its maintenance database, and ways into the others. */
-export interface AdminServer extends AsyncDisposable {
-  readonly reached: Reached
-  readonly connections: Connections
-  /** `host:port`, for people. */
-  readonly name: string
-  readonly target: ConnectionTarget
-}
-
-/** `env:NAME` keeps a password out of the command line, where every user of the machine can read it. */
-export function resolveReference(text: string, env: Readonly<Record<string, string | undefined>>): string {
-  if (!text.startsWith('env:')) return text
-  const value = env[text.slice(4)]
-  if (value === undefined || value === '') throw new Failure('usage-invalid', `the variable ${text.slice(4)} is not set`)
-  return value
-}
+/** The server that is restored on, held open. */
+export interface AdminServer extends RestoreServer, AsyncDisposable {}
 
 /** Whether a session is on the server that a target leads to, however it is spelled: two servers never started at the same microsecond. */
 export async function isOnServerOf(session: Session, target: ConnectionTarget, workspace: Workspace): Promise<boolean> {
@@ -40,7 +27,7 @@ export function restoreTarget(
   server: string | undefined,
   env: Readonly<Record<string, string | undefined>> = {},
 ): ConnectionTarget {
-  if (server !== undefined) return parseConnectionUrl(resolveReference(server, env))
+  if (server !== undefined) return parseConnectionUrl(followOption(server, '--server', env))
   const target = cluster?.adminTarget ?? cluster?.target
   if (target === undefined)
     throw new Failure('usage-invalid', 'it is not known which server to restore on', {

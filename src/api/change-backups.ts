@@ -113,7 +113,7 @@ export async function deleteBackup(
       const record = lease.state().backups.get(id)
       if (record !== undefined && record.deleted === null) {
         const plan = await planDelete(repository, lease.state(), record, context)
-        await executeDelete(repository, lease, plan, options.reason, run)
+        await executeDelete(repository, lease, { plan, reason: options.reason, run }, context)
       }
       await lease.end('ok')
     } catch (error) {

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { followOption } from '../config/secrets.ts'
 import type { ClusterSettings } from '../config/settings.ts'
 import { drillDump, type DrillOutcome, type DrillPlace } from '../drill/drill-dump.ts'
 import { reachDrillServer, startDrillServer } from '../drill/drill-server.ts'
@@ -7,7 +8,7 @@ import { parseConnectionUrl } from '../postgres/connection-url.ts'
 import { openRoutedSession } from '../postgres/route.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Manifest } from '../repository/manifest.ts'
-import { openAdminServer, resolveReference } from './admin-server.ts'
+import { openAdminServer } from './admin-server.ts'
 import { locateBackup } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
 import { chooseClusters, openRepositories, reachOf, repositoryNames, type Workspace } from './workspace.ts'
@@ -109,7 +110,7 @@ async function chooseServer(workspace: Workspace, cluster: ClusterSettings | nul
   const setting = wanted ?? cluster?.drill.server ?? 'embedded'
   if (setting === 'embedded') return 'embedded'
   if (typeof setting !== 'string') return setting
-  if (setting !== 'same') return parseConnectionUrl(resolveReference(setting, workspace.machine.env))
+  if (setting !== 'same') return parseConnectionUrl(followOption(setting, '--server', workspace.machine.env))
   const target = cluster?.adminTarget ?? cluster?.target
   if (target === undefined) {
     if (wanted === 'same')

@@ -34,6 +34,8 @@ export function requireConsistent(options: RestoreOptions): void {
     throw new Failure('usage-invalid', '--replace brings the whole database back; with --table restore beside it (--as), or into it (--clean, --data-only)')
   if (options.dataOnly === true && options.truncate !== true && options.append !== true)
     throw new Failure('usage-invalid', '--data-only goes into existing tables: say --truncate to empty them first, or --append')
+  if (options.dataOnly === true && options.validate !== undefined && options.validate !== 'none')
+    throw new Failure('usage-invalid', '--validate does not go with --data-only: rows that go into existing tables are not looked at afterwards')
   if (options.verify === false && options.dryRun !== true)
     throw new Failure('usage-invalid', '--no-verify belongs to --dry-run: a restore always reads the whole backup before it touches anything')
 }

@@ -1,4 +1,5 @@
-import { Failure, isFailure } from '../kernel/failure.ts'
+import { Failure } from '../kernel/failure.ts'
+import { readSystemIdentifier } from '../postgres/system-identifier.ts'
 import { isOnServerOf, type AdminServer } from './admin-server.ts'
 import type { Origin } from './restore-origin.ts'
 import type { Workspace } from './workspace.ts'
@@ -8,12 +9,8 @@ export async function isSameServer(server: AdminServer, origin: Origin): Promise
   const source = origin.manifest?.source
   if (source === null || source === undefined) return true
   if (source.systemIdentifier !== null) {
-    try {
-      const [row] = await server.reached.session.query<{ id: string }>('SELECT system_identifier::text AS id FROM pg_catalog.pg_control_system()')
-      if (row !== undefined) return row.id === source.systemIdentifier
-    } catch (error) {
-      if (!isFailure(error, 'permission-denied', 'query-failed')) throw error
-    }
+    const found = await readSystemIdentifier(server.reached.session)
+    if (found !== null) return found === source.systemIdentifier
   }
   return source.host === server.target.host && source.port === server.target.port
 }

@@ -2,30 +2,45 @@ import { realpath } from 'node:fs/promises'
 import { parseRepositoryReference } from '../config/repositories.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { livingBackups, type BackupRecord } from '../repository/cluster-log.ts'
+import { readManifest } from '../repository/manifest.ts'
+import type { Repository } from '../repository/repository.ts'
+import type { Storage } from '../storage/storage.ts'
 import { keyBelow, realPathOrSame } from './real-paths.ts'
 import { knownClusters, openRepositories, readStates, type Workspace } from './workspace.ts'
 
 /**
  * The key of the backup whose file `path` is, when it lies in one of the repositories (a link such as `latest_backup.dump.zst` is followed): its
- * record is known then, and its content can be compared with it. Undefined for any other file.
+ * record is known then, and its content can be compared with it. A copy of the tiered layout is the backup's, too. Undefined for any other file.
  */
 export async function keyOfStoredFile(workspace: Workspace, path: string): Promise<string | undefined> {
   const file = await realpath(path)
   for (const { name, storage } of Object.values(workspace.settings.repositories)) {
     if (storage.kind !== 'posix') continue
     const key = keyBelow(await realPathOrSame(storage.path), file)
-    if (key !== undefined && (await isRecorded(workspace, name, key))) return key
+    const recorded = key === undefined ? undefined : await recordedKey(workspace, name, key)
+    if (recorded !== undefined) return recorded
   }
   return undefined
 }
 
-async function isRecorded(workspace: Workspace, repository: string, key: string): Promise<boolean> {
+/** The dump's key of the backup that has an object `key` as its dump or as a copy of it. */
+async function recordedKey(workspace: Workspace, repository: string, key: string): Promise<string | undefined> {
   try {
-    return (await livingIn(workspace, [repository])).some(({ facts }) => facts.key === key)
+    await using open = await openRepositories(workspace, [repository])
+    const found = await livingOf(workspace, open.repositories)
+    if (found.some(({ record }) => record.facts.key === key)) return key
+    // Copies have the name of their original. Where that is not whole, the copy stands for itself: it is what can still be restored.
+    for (const { record, storage } of found.filter((each) => each.record.facts.fileName === key.split('/').at(-1))) {
+      if (record.state === 'damaged') continue
+      const { files } = await readManifest(storage, record, workspace.context.signal)
+      const original = await storage.stat(record.facts.key, workspace.context)
+      const isWhole = files.some((file) => file.role === 'dump' && file.sizeBytes === original?.sizeBytes)
+      if (isWhole && files.some((file) => file.role === 'copy' && file.key === key)) return record.facts.key
+    }
   } catch (error) {
     if (!isFailure(error, 'repository-missing')) throw error
-    return false
   }
+  return undefined
 }
 
 /** Whether a backup of any repository has this name or file name. Repositories that cannot be asked are said, for the word may also be a file that needs none. */
@@ -50,21 +65,28 @@ export async function isKnownBackup(workspace: Workspace, text: string): Promise
 
 async function livingIn(workspace: Workspace, repositories: readonly string[]): Promise<readonly BackupRecord[]> {
   await using open = await openRepositories(workspace, repositories, { tolerant: true })
-  const found: BackupRecord[] = []
-  for (const cluster of await knownClusters(workspace, open.repositories)) {
-    for (const { state } of await readStates(open.repositories, cluster, workspace.context)) found.push(...livingBackups(state))
+  return (await livingOf(workspace, open.repositories)).map(({ record }) => record)
+}
+
+async function livingOf(workspace: Workspace, repositories: readonly Repository[]): Promise<readonly { record: BackupRecord; storage: Storage }[]> {
+  const found: { record: BackupRecord; storage: Storage }[] = []
+  for (const cluster of await knownClusters(workspace, repositories)) {
+    for (const { repository, state } of await readStates(repositories, cluster, workspace.context))
+      found.push(...livingBackups(state).map((record) => ({ record, storage: repository.storage })))
   }
   return found
 }
 
-/** The key of `s3://bucket/prefix/file` in the configured repository where it lies. Rejects with `usage-invalid` for every other place: its credentials and its log are not known. */
-export function keyInBucket(workspace: Workspace, text: string): string {
+/** The key of the backup whose file `s3://bucket/prefix/file` is (or a copy of it), else its own in the configured repository where it lies. Rejects with `usage-invalid` for every other place: its credentials and its log are not known. */
+export async function keyInBucket(workspace: Workspace, text: string): Promise<string> {
   const reference = parseRepositoryReference(text)
   if (reference.kind !== 's3') throw new Failure('usage-invalid', `${text} is no backup: possible are an id, a name, a file, and s3://bucket/prefix/file`)
-  for (const { storage } of Object.values(workspace.settings.repositories)) {
+  for (const { name, storage } of Object.values(workspace.settings.repositories)) {
     if (storage.kind !== 's3' || storage.bucket !== reference.bucket) continue
     const below = storage.prefix === '' ? '' : `${storage.prefix.replace(/\/+$/, '')}/`
-    if (reference.prefix.startsWith(below) && reference.prefix !== below) return reference.prefix.slice(below.length)
+    if (!reference.prefix.startsWith(below) || reference.prefix === below) continue
+    const key = reference.prefix.slice(below.length)
+    return (await recordedKey(workspace, name, key)) ?? key
   }
   throw new Failure('usage-invalid', `${text} lies in no configured repository`, {
     hints: [

@@ -18,7 +18,7 @@ const idShape = /^\d{8}(-\d{0,6}(-[0-9a-z]{0,4})?)?$/
  * bucket. A word that is a cluster, `latest`, the beginning of an id or the name of a known backup, and also a dump in the working directory, has two meanings and is refused (exit 2).
  */
 export async function resolveSubject(workspace: Workspace, text: string): Promise<Subject> {
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) && !/^file:\/\/\//i.test(text)) return { kind: 'backup', text: keyInBucket(workspace, text) }
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(text) && !/^file:\/\/\//i.test(text)) return { kind: 'backup', text: await keyInBucket(workspace, text) }
   const path = resolve(workspace.machine.cwd, text.replace(/^file:\/\/(?=\/)/i, '').replace(/^~(?=\/)/, workspace.machine.home))
   const found = await lookAt(path)
   const isDump = found !== undefined && !text.includes('/') && (found.isFile() || (await lookAt(join(path, 'toc.dat'))) !== undefined)

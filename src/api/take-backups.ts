@@ -1,8 +1,11 @@
 import { parseCompression } from '../config/compression.ts'
 import { renderName, safeFileName } from '../config/name-template.ts'
 import type { ClusterSettings, Compression } from '../config/settings.ts'
-import { takeDump, type DumpRequest } from '../backup/take-dump.ts'
+import { openSource } from '../backup/open-source.ts'
+import type { DumpRequest } from '../backup/dump-request.ts'
+import { takeDump } from '../backup/take-dump.ts'
 import { isPartial, type Selection } from '../backup/left-out.ts'
+import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, isFailure } from '../kernel/failure.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Backup } from '../repository/backup.ts'
@@ -71,19 +74,21 @@ export async function takeBackups(workspace: Workspace, options: BackupOptions =
   }
 
   await sweepStages(workspace.machine.workDirectory, context)
-  await using open = await openRepositories(workspace, names, { create: true, tolerant: true })
+  const describe = (database: string) => describeRequest(workspace, cluster, { ...options, selection, format, database, compression })
+  // Where there is no repository yet, none is made for a server that cannot be dumped: a first try that fails leaves the machine as it was.
+  const create = () => requireSource(databases.map(describe), context)
+  await using open = await openRepositories(workspace, names, { create, tolerant: true })
   const backups: Backup[] = []
   const warnings: string[] = [...skipped]
   const failures: unknown[] = []
   let partial = open.failed.length > 0
   for (const database of databases) {
     try {
-      const describe = () => describeRequest(workspace, cluster, { ...options, selection, format, database, compression })
-      const outcome = await takeDump(describe(), open.repositories, context).catch((error: unknown) => {
+      const outcome = await takeDump(describe(database), open.repositories, context).catch((error: unknown) => {
         // Another cluster's run chose the same file name in the same second and was first. Nothing was overwritten; with a later second there is another name.
         if (!isFailure(error, 'object-exists', 'name-taken') || (options.name ?? null) !== null) throw error
         context.emit({ type: 'note', message: `${error.message}; once more under another name` })
-        return takeDump(describe(), open.repositories, context)
+        return takeDump(describe(database), open.repositories, context)
       })
       backups.push(outcome.backup)
       warnings.push(...outcome.warnings)
@@ -100,6 +105,22 @@ export async function takeBackups(workspace: Workspace, options: BackupOptions =
   }
   if (backups.length === 0) throw failures[0]
   return { kind: 'done', backups, warnings, partial: partial || failures.length > 0 }
+}
+
+/** Resolves when at least one of the databases can be opened for a dump; rejects with what is wrong with the first. */
+async function requireSource(requests: readonly DumpRequest[], context: Context): Promise<void> {
+  const failures: unknown[] = []
+  for (const request of requests) {
+    try {
+      // The dump says it all again.
+      await using _source = await openSource(request, { ...context, emit: () => undefined })
+      return
+    } catch (error) {
+      context.signal.throwIfAborted()
+      failures.push(error)
+    }
+  }
+  throw failures[0]
 }
 
 function parseWithUsage(text: string): Compression {

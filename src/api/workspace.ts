@@ -1,6 +1,6 @@
 import type { ClusterSettings, RepositorySettings, Settings } from '../config/settings.ts'
 import type { Context } from '../kernel/context.ts'
-import { Failure, messageOf } from '../kernel/failure.ts'
+import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { requireOutsideServers } from '../postgres/data-directory.ts'
 import type { Reach } from '../postgres/reach.ts'
 import { readClusterLog, listClusters } from '../repository/commit-log.ts'
@@ -58,11 +58,11 @@ export interface OpenRepositories extends AsyncDisposable {
   readonly failed: readonly { readonly name: string; readonly error: unknown }[]
 }
 
-/** Opens repositories by name. With `create`, missing ones are made (the first backup needs no `init`). With `tolerant`, one that fails does not stop the others. */
+/** Opens repositories by name. With `create`, missing ones are made (the first backup needs no `init`); work given there comes first, and may refuse. With `tolerant`, one that fails does not stop the others. */
 export async function openRepositories(
   workspace: Workspace,
   names: readonly string[],
-  options: { create?: boolean; tolerant?: boolean } = {},
+  options: { create?: boolean | (() => Promise<void>); tolerant?: boolean } = {},
 ): Promise<OpenRepositories> {
   await using stack = new AsyncDisposableStack()
   const repositories: Repository[] = []
@@ -75,7 +75,7 @@ export async function openRepositories(
       })
     }
     try {
-      const repository = await openOne(settings, workspace, options.create === true)
+      const repository = await openOne(settings, workspace, options.create)
       stack.use(repository.storage)
       repositories.push(repository)
     } catch (error) {
@@ -91,14 +91,16 @@ export async function openRepositories(
   return { repositories, failed, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }
 
-async function openOne(settings: RepositorySettings, workspace: Workspace, create: boolean): Promise<Repository> {
+async function openOne(settings: RepositorySettings, workspace: Workspace, create: boolean | (() => Promise<void>) = false): Promise<Repository> {
   const { context } = workspace
   if (settings.storage.kind === 'posix') await requireOutsideServers(settings.storage.path)
   const storage = await openStorageOf(workspace, settings)
   try {
-    return create
-      ? await openOrCreateRepository(settings.name, storage, settings.layout, context)
-      : await openRepository(settings.name, storage, context.signal)
+    return await openRepository(settings.name, storage, context.signal).catch(async (error: unknown) => {
+      if (create === false || !isFailure(error, 'repository-missing')) throw error
+      if (create !== true) await create()
+      return openOrCreateRepository(settings.name, storage, settings.layout, context)
+    })
   } catch (error) {
     await storage[Symbol.asyncDispose]()
     throw error
@@ -160,7 +162,10 @@ export function reachOf(workspace: Workspace): Reach {
   return {
     toolPath: machine.env['PATH'] ?? '',
     toolDirectories: settings.pgBin === null ? [] : [settings.pgBin],
-    docker: { environment: machine.env },
+    docker: {
+      environment: machine.env,
+      ...(machine.env['TIDEMARK_CONTAINER_WORK_DIR'] === undefined ? {} : { workDirectory: machine.env['TIDEMARK_CONTAINER_WORK_DIR'] }),
+    },
     ...(workspace.discoverTools === undefined ? {} : { discover: workspace.discoverTools }),
   }
 }

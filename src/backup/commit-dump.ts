@@ -53,6 +53,7 @@ export async function commitDump(target: StoreTarget, request: CommitRequest, co
     source: request.source,
     files,
     plainBytes: request.stored.plainBytes,
+    blockOffsets: request.stored.blockOffsets.map(([dumpId, offset]) => [dumpId, offset]),
     fingerprint: request.stored.fingerprint,
     leftOut: [...request.leftOut],
     warnings: [...request.warnings],

@@ -1,5 +1,5 @@
-import { isFailure } from '../kernel/failure.ts'
 import type { Session } from '../postgres/session.ts'
+import { readSystemIdentifier } from '../postgres/system-identifier.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { DumpSource } from '../repository/manifest.ts'
 
@@ -36,7 +36,7 @@ export async function readSourceFacts(session: Session, target: ConnectionTarget
   return {
     serverVersion: row.version,
     serverMajor: major,
-    systemIdentifier: await systemIdentifier(session),
+    systemIdentifier: await readSystemIdentifier(session),
     host: target.host,
     port: target.port,
     database: session.database,
@@ -60,17 +60,6 @@ export async function readSourceFacts(session: Session, target: ConnectionTarget
     tablespaces: await tablespacesInUse(session),
     databaseBytes: row.bytes === null ? null : Number(row.bytes),
     databaseOid: Number(row.oid),
-  }
-}
-
-/** Some managed services forbid the function; the dump is as good without it. */
-async function systemIdentifier(session: Session): Promise<string | null> {
-  try {
-    const [row] = await session.query<{ id: string }>('SELECT system_identifier::text AS id FROM pg_catalog.pg_control_system()')
-    return row?.id ?? null
-  } catch (error) {
-    if (isFailure(error, 'permission-denied', 'query-failed')) return null
-    throw error
   }
 }
 

@@ -12,6 +12,7 @@ import { qualifiedName } from '../postgres/identifiers.ts'
 import type { StoredFile } from '../repository/manifest.ts'
 import { makeStage } from '../repository/stage.ts'
 import { Tally } from '../stream/tally.ts'
+import { dumpInContainer } from './dump-in-container.ts'
 import type { DumpRequest } from './dump-request.ts'
 import type { Compression } from './file-names.ts'
 import type { OpenSource } from './open-source.ts'
@@ -19,7 +20,7 @@ import { pgDumpArguments, pgDumpSettings } from './pg-dump-arguments.ts'
 import { createObject, type Targets } from './store-target.ts'
 import type { StoredDump } from './stored-dump.ts'
 
-/** Directory dumps are written by several pg_dump workers at once, so they are staged on local disk, read through, and then stored file by file. */
+/** Directory dumps are written by several pg_dump workers at once, so they are staged on local disk (before that, in the container whose pg_dump wrote them), read through, and then stored file by file. */
 export async function storeDirectoryDump(
   request: DumpRequest,
   source: OpenSource,
@@ -27,30 +28,14 @@ export async function storeDirectoryDump(
   targets: Targets,
   context: Context,
 ): Promise<StoredDump> {
-  if (source.dumpTool.container !== null) {
-    throw new Failure('usage-invalid', 'a directory dump cannot be taken with the client programs inside a container', {
-      hints: ['use --format custom, or publish the port and let DATABASE_URL point at it'],
-    })
-  }
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
   await using stage = await makeStage(request.workDirectory, request.run, context)
   await requireStagingSpace(stage.path, source.facts.databaseBytes ?? 0)
   const directory = join(stage.path, 'dump')
-  await using pgDump = await startClient(
-    source.dumpTool,
-    pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }),
-    source.target,
-    {
-      applicationName: 'tidemark pg_dump',
-      database: request.database,
-      settings: pgDumpSettings,
-      signal: context.signal,
-      emit: context.emit,
-    },
-  )
-  pgDump.stdout.resume()
-  await pgDump.requireSuccess()
+  const dump = { request, source, compression, directory }
+  const access = source.dumpTool.container
+  const stderrLines = access === null ? await dumpHere(dump, context) : await dumpInContainer(access, dump, context)
   const local = localDumpFiles(directory)
   const content = await readDirectoryDump(local, {
     fingerprint: request.fingerprint,
@@ -82,12 +67,13 @@ export async function storeDirectoryDump(
   })
   return {
     plainBytes: content.sizeBytes,
+    blockOffsets: content.blockOffsets,
     storedBytes: [...stored.values()].reduce((sum, file) => sum + file.sizeBytes, 0),
     sha256: createHash('sha256').update(list).digest('hex'),
     fingerprint: content.fingerprint,
     dumpedTables: new Set(content.tables.map(({ schema, name }) => qualifiedName(schema, name))),
     tables: [...content.tables],
-    warnings: pgDump.stderrLines.filter((line) => line.trim() !== ''),
+    warnings: stderrLines.filter((line) => line.trim() !== ''),
     dumpTool: `pg_dump ${source.dumpTool.version}`,
     filesIn: (target): readonly StoredFile[] =>
       names.map((name) => ({
@@ -97,6 +83,28 @@ export async function storeDirectoryDump(
         sha256: stored.get(name)?.sha256 ?? '',
       })),
   }
+}
+
+/** Runs pg_dump on this host; it makes the directory. */
+async function dumpHere(
+  { request, source, compression, directory }: { request: DumpRequest; source: OpenSource; compression: Compression; directory: string },
+  context: Context,
+): Promise<readonly string[]> {
+  await using pgDump = await startClient(
+    source.dumpTool,
+    pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }),
+    source.target,
+    {
+      applicationName: 'tidemark pg_dump',
+      database: request.database,
+      settings: pgDumpSettings,
+      signal: context.signal,
+      emit: context.emit,
+    },
+  )
+  pgDump.stdout.resume()
+  await pgDump.requireSuccess()
+  return pgDump.stderrLines
 }
 
 /** Refuses (space-low) when the work directory's file system has less free space than half the database takes. */

@@ -3,8 +3,9 @@ import { Failure } from '../kernel/failure.ts'
 import { createDumpReader, type DumpReader } from '../dump/dump-reader.ts'
 import { fingerprintSettings } from '../dump/pinned-settings.ts'
 import { startClient } from '../postgres/client-process.ts'
+import { sweepContainerStages } from '../postgres/container-stage.ts'
 import { qualifiedName } from '../postgres/identifiers.ts'
-import { fromReadable, withProgress, type Stage } from '../stream/chunks.ts'
+import { fromReadable, givingBack, withProgress, type Stage } from '../stream/chunks.ts'
 import { compressGzip } from '../stream/gzip-members.ts'
 import { Tally } from '../stream/tally.ts'
 import { tee } from '../stream/tee.ts'
@@ -20,6 +21,7 @@ import type { StoredDump } from './stored-dump.ts'
 /** Runs pg_dump and stores what it writes in every target at once, looking at the bytes as they pass. Nothing is visible unless pg_dump succeeded and the dump is whole. */
 export async function storeDump(request: DumpRequest, source: OpenSource, compression: Compression, targets: Targets, context: Context): Promise<StoredDump> {
   if (request.format === 'directory') return storeDirectoryDump(request, source, compression, targets, context)
+  if (source.dumpTool.container !== null) await sweepContainerStages(source.dumpTool.container, source.target, context)
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
   await using pgDump = await startClient(
@@ -65,6 +67,7 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
   })
   return {
     plainBytes: content.sizeBytes,
+    blockOffsets: content.blockOffsets,
     storedBytes: stored.sizeBytes,
     sha256,
     fingerprint: content.fingerprint,
@@ -94,8 +97,8 @@ async function* wholeDump(pgDump: Awaited<ReturnType<typeof startClient>>, reade
 }
 
 function outerStage(format: 'custom' | 'plain' | 'directory', compression: Compression, workers: number, signal: AbortSignal): Stage {
-  if (compression.method === 'zstd') return (bytes) => compressZstd(bytes, { level: compression.level, workers, signal })
-  if (compression.method === 'gzip' && format === 'plain') return (bytes) => compressGzip(bytes, { level: compression.level, workers, signal })
+  if (compression.method === 'zstd') return (bytes) => compressZstd(givingBack(bytes), { level: compression.level, workers, signal })
+  if (compression.method === 'gzip' && format === 'plain') return (bytes) => compressGzip(givingBack(bytes), { level: compression.level, workers, signal })
   return (bytes) => bytes
 }
 

@@ -1,3 +1,4 @@
+import type { BlockOffsets } from '../dump/archive-scan.ts'
 import type { ContentFingerprint } from '../dump/fingerprint.ts'
 import type { StoredFile } from '../repository/manifest.ts'
 import type { StoreTarget } from './store-target.ts'
@@ -5,6 +6,7 @@ import type { StoreTarget } from './store-target.ts'
 /** What lies in the storages now, and what was seen while it went there. */
 export interface StoredDump {
   readonly plainBytes: number
+  readonly blockOffsets: BlockOffsets
   readonly storedBytes: number
   /** Of the stored file; directory format: of its sorted `sha256sum` list. */
   readonly sha256: string

@@ -19,8 +19,7 @@ import { readBackStored } from './read-back-stored.ts'
 import { storeDump } from './store-dump.ts'
 import { storeGlobals } from './store-globals.ts'
 import { createTargets, type StoreTarget } from './store-target.ts'
-
-export type { DumpRequest } from './dump-request.ts'
+import type { StoredDump } from './stored-dump.ts'
 
 export interface DumpOutcome {
   readonly backup: Backup
@@ -89,7 +88,7 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
     startLsn: source.snapshotLsn,
     stopLsn: source.snapshotLsn,
     timeline: null,
-    tables: stored.tables,
+    tables: request.selection.schemaOnly ? definedTables(stored) : stored.tables,
     category: categoryOf(day),
     container: source.containerName,
     user: request.target.user,
@@ -120,9 +119,14 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
   }
 }
 
+/** What a dump without rows defines, as its own table of contents names it. Without a fingerprint nobody kept that. */
+function definedTables({ fingerprint }: StoredDump): { schema: string; name: string; rows: null }[] {
+  return (fingerprint?.derived ?? []).filter(({ desc }) => desc === 'TABLE').map(({ schema, tag }) => ({ schema, name: tag, rows: null }))
+}
+
 async function tidy(target: StoreTarget, context: Context, warnings: string[]): Promise<void> {
   try {
-    await updateLatestAlias(target.repository.storage, target.lease.state())
+    await updateLatestAlias(target.repository.storage, target.lease.state(), context)
     await target.lease.end('ok')
     await forgetUploads(target, context)
   } catch (error) {

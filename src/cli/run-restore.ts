@@ -3,6 +3,7 @@ import type { RestoreOptions, RestoreOutcome } from '../api/restore-options.ts'
 import { parseDuration } from '../config/units.ts'
 import { Failure } from '../kernel/failure.ts'
 import type { RestorePlan } from '../restore/plan-restore.ts'
+import type { PlannedSpace } from '../restore/plan-space.ts'
 import type { RestoreFlags } from './commands/restore.ts'
 import { formatBytes, formatCount, formatDuration, formatUtc, printable, table } from './render/format.ts'
 import type { Output } from './render/output.ts'
@@ -66,17 +67,33 @@ function optionsOf(wanted: string | undefined, flags: RestoreFlags): RestoreOpti
     jobs: flags.jobs,
     noOwner: !flags.owner,
     noPrivileges: !flags.privileges,
+    roleMap: flags.roleMap === undefined ? undefined : parseRoleMap(flags.roleMap),
     runSql: flags.runSql,
     before: flags.before,
     after: flags.after,
     healthUrl: flags.healthUrl,
     healthTimeoutSeconds: flags.healthTimeout === undefined ? undefined : parseDuration(flags.healthTimeout),
     safetyBackup: flags.safetyBackup,
+    spaceCheck: flags.spaceCheck,
     validate: flags.validate,
     verify: flags.verify ? undefined : false,
     dryRun: flags.dryRun,
   }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as RestoreOptions
+}
+
+function parseRoleMap(pairs: readonly string[]): Readonly<Record<string, string>> {
+  const map = new Map<string, string>()
+  for (const pair of pairs) {
+    const [, from, to] = /^([^=]+)=([^=]+)$/.exec(pair) ?? []
+    if (from === undefined || to === undefined)
+      throw new Failure('usage-invalid', `--role-map ${pair}: the form is OLD=NEW`, {
+        hints: ['where a name has a = in it, use the Node API: restoreBackup(id, { roleMap: { … } })'],
+      })
+    if ((map.get(from) ?? to) !== to) throw new Failure('usage-invalid', `--role-map names two roles for "${from}"`)
+    map.set(from, to)
+  }
+  return Object.fromEntries(map)
 }
 
 function renderPlan(output: Output, plan: RestorePlan): void {
@@ -92,10 +109,19 @@ function renderPlan(output: Output, plan: RestorePlan): void {
       `database "${printable(plan.database)}" on ${printable(plan.server)}${plan.existing === null ? ' (new)' : plan.existing.sizeBytes === null ? ' (exists)' : ` (exists, ${formatBytes(plan.existing.sizeBytes)})`}`,
     ],
   ]
+  rows.push(['Needs', spaceText(plan.serverSpace, 'on the server')], ['', spaceText(plan.stagingSpace, 'in the work directory')])
   output.line(table(rows))
   for (const [index, step] of plan.steps.entries()) output.line(`  ${index + 1}. ${printable(step)}`)
   for (const warning of plan.warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning)}`)
   for (const refusal of plan.refusals) output.line(`${output.paint('red', '✗')} ${printable(refusal)}`)
+}
+
+/** `about 9.66 MiB on the server, 84.2 GiB free (/var/lib/postgresql/15/main)`; what is not known is said to be unknown. */
+function spaceText({ neededBytes, freeBytes, freedBytes, path, unknown }: PlannedSpace, where: string): string {
+  const needed = neededBytes === null ? 'unknown room' : `about ${formatBytes(neededBytes)}`
+  const free = freeBytes === null ? 'free space unknown' : `${formatBytes(freeBytes)} free`
+  const freed = freedBytes === null || freedBytes === 0 ? '' : ` and ${formatBytes(freedBytes)} that are dropped first`
+  return `${needed} ${where}, ${free}${freed}${path === null ? '' : ` (${printable(path)})`}${unknown === null ? '' : `: ${printable(unknown)}`}`
 }
 
 function renderResult(output: Output, outcome: RestoreOutcome, flags: RestoreFlags): void {

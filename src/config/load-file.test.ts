@@ -25,7 +25,7 @@ notify:
   - email: { to: admin@example.com, on: [failure, recovered, weekly] }
   - webhook: { url: env:SLACK_URL, format: slack, on: [failure] }
 `
-/** The further keys that seed-details.md names. */
+/** Keys beyond those of the command line's contract. */
 const further = `clusters:
   main:
     url: postgres://backup@db/main?sslmode=verify-full

@@ -8,12 +8,12 @@ import { parseDotenvBytes, type DotenvEntry } from './dotenv.ts'
 import { attributed, readEnvironment, refuseEncryptionVariables, type Environment } from './environment.ts'
 import { parsePath, type PathBase } from './file-paths.ts'
 import { buildClusters } from './load-clusters.ts'
-import { laterInFile, laterVariables } from './later.ts'
+import { laterVariables } from './later-variables.ts'
 import { addPosix, addS3, fileRepositories, parseRepositoryReference, variableRepositories, type RepositoryParts } from './repositories.ts'
 import type { ReferenceContext } from './secrets.ts'
-import type { ClusterSettings, Settings } from './settings.ts'
+import type { ClusterSettings, NotActing, Settings } from './settings.ts'
 import type { Machine, SettingsFlags, Surroundings } from './surroundings.ts'
-import { parseConfigFile, type ConfigSource, type SettingPath } from './yaml-file.ts'
+import type { ConfigSource, SettingPath } from './yaml-file.ts'
 
 export type { SettingsFlags } from './surroundings.ts'
 
@@ -60,7 +60,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<Settings>
   const repositories = await buildRepositories(references, { environment, paths, machine })
   const clusters = await buildClusters(references, { environment, paths, machine, repositories: repositories.written })
   const pgBin = choosePgBin(references, { environment, paths })
-  const later = [...(file === null ? [] : laterInFile(file.source)), ...laterVariables(environment, clusters.single, (path) => writtenIn(file?.source, path))]
+  const later = [...(file?.later ?? []), ...laterVariables(environment, clusters.single, (path) => writtenIn(file?.source, path))]
   checkRepositoryNames(clusters.clusters, repositories.parts)
 
   return deepFreeze({
@@ -124,7 +124,7 @@ async function loadEnvironment(machine: Machine): Promise<{ environment: Environ
   return { environment: readEnvironment({ process: env, dotenv: entries, dotenvLabel: basename(label) }), envFile }
 }
 
-async function loadConfigFile(machine: Machine, environment: Environment): Promise<{ path: string; source: ConfigSource } | null> {
+async function loadConfigFile(machine: Machine, environment: Environment): Promise<{ path: string; source: ConfigSource; later: readonly NotActing[] } | null> {
   const { flags, cwd, home } = machine
   const variable = environment.take('TIDEMARK_CONFIG')
   const asked: Sourced | undefined =
@@ -138,7 +138,10 @@ async function loadConfigFile(machine: Machine, environment: Environment): Promi
     const label = path === join(cwd, basename(path)) ? basename(path) : (asked?.value ?? path)
     const bytes = await readOptional(path, label)
     if (bytes === null) continue
-    return { path, source: parseConfigFile(decode(bytes, label), label) }
+    // Most runs have no file, and what reads it is a third of the time to start.
+    const [{ parseConfigFile }, { laterInFile }] = await Promise.all([import('./yaml-file.ts'), import('./later-in-file.ts')])
+    const source = parseConfigFile(decode(bytes, label), label)
+    return { path, source, later: laterInFile(source) }
   }
   if (asked === undefined) return null
   throw new Failure('config-invalid', `cannot read the configuration file ${asked.value} (${asked.origin}): there is no such file`, {

@@ -84,13 +84,15 @@ function fieldText(field: Field, facts: NameFacts): string {
  * different names therefore never meet.
  */
 export function safeFileName(name: string): string {
+  const reserved = name === '__proto__'
+  const marked = /-[0-9a-f]{8}$/.test(name)
+  // Told apart first: Unicode's tables take longer to load than the rest of the start.
+  if (/^[A-Za-z0-9_][A-Za-z0-9._-]{0,79}$/.test(name) && !marked && !reserved) return name
   const plain = name
     .normalize('NFKD')
     .replaceAll(/\p{M}/gu, '')
     .replaceAll(/[^A-Za-z0-9._-]/gu, '_')
     .replace(/^[-.]+/, '_')
     .slice(0, 80)
-  const reserved = name === '__proto__'
-  if (plain === name && plain !== '' && !reserved && !/-[0-9a-f]{8}$/.test(plain)) return plain
   return `${plain === '' ? '_' : plain}-${createHash('sha256').update(name).digest('hex').slice(0, 8)}`
 }

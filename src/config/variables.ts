@@ -212,6 +212,7 @@ const rows: readonly Row[] = [
   ],
   ['TIDEMARK_CONFIG', '', 'the configuration file, like --config', '/etc/tidemark/tidemark.yaml', '--config', 'path'],
   ['TIDEMARK_PG_BIN', '', 'directory of pg_dump, pg_restore and psql, tried first', '/usr/lib/postgresql/17/bin', 'pgBin', 'path'],
+  ['TIDEMARK_CONTAINER_WORK_DIR', '', 'directory in the container for files on their way; else /tmp', '/var/spool', 'containers', 'path'],
   ['NO_COLOR', '', 'any value: no colours', '1', 'output', 'text'],
   [
     'BACKUP_ENCRYPTION',

@@ -17,7 +17,7 @@ import type { Repository } from '../repository/repository.ts'
 import { makeStage } from '../repository/stage.ts'
 import { sweepExpiredCopies } from '../restore/expired-copies.ts'
 import { dropOwnedDatabase } from '../restore/owned-database.ts'
-import { restoreCopy, type Connections, type RestoredCopy } from '../restore/restore-dump.ts'
+import { restoreCopy, type Connections, type RestoredCopy } from '../restore/restore-copy.ts'
 import { stageBackup } from '../restore/staged-dump.ts'
 import { applyGlobals } from './drill-server.ts'
 import { saveProof, type Proof } from './proof.ts'
@@ -80,6 +80,7 @@ export async function drillDump(request: DrillRequest, open: (manifest: Manifest
         backup: record.facts.id,
         source: manifest.source,
         fingerprint: manifest.fingerprint,
+        knownTables: record.facts.tables,
         database: derivedName(record.facts.database, `_drill_${request.run.slice(-4)}`),
         place: 'create',
         mark: 'drill',

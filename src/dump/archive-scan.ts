@@ -9,7 +9,12 @@ export interface ArchiveScan {
   readonly toc: ArchiveToc
   /** Bytes of the whole archive. */
   readonly sizeBytes: number
+  /** Where the data block of each entry begins. */
+  readonly blockOffsets: BlockOffsets
 }
+
+/** Pairs of an entry's number (`dumpId`) and the position of its data block in the archive. */
+export type BlockOffsets = readonly (readonly [dumpId: number, offset: number])[]
 
 export interface ArchiveScanner {
   /** Takes the next bytes of the archive; they are not kept. Throws when the archive is damaged. */
@@ -44,6 +49,7 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
   const tocReader = createTocReader({ definitions: 'needed' })
   const promised = new Map<number, TocEntry>()
   const seenObjects = new Set<number>()
+  const blockOffsets: [number, number][] = []
   const staging = createCopyStaging()
   let toc: ArchiveToc | undefined
   let inner: InnerBlocks | null = null
@@ -85,6 +91,7 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
     if ((blockType === largeObjectsBlock) !== (content.kind === 'large-objects'))
       throw malformed(`the data block of ${nameOf(found)} is of the wrong kind`, offset)
     entry = found
+    blockOffsets.push([id, blockOffset])
     expecting = content.kind === 'large-objects' ? objectOid : chunkLength
     if (isUnreadable) return
     if (content.kind === 'rows') open('rows', sink.table(content.section))
@@ -199,7 +206,7 @@ export function createArchiveScanner(sink: DumpSink): ArchiveScanner {
       if (missing !== undefined)
         throw cutOff(`the data of ${nameOf(missing)} is missing${promised.size > 1 ? `, and that of ${promised.size - 1} more entries` : ''}`, offset)
       if (expecting !== blockTypeByte) throw malformed('bytes follow its last data block', offset)
-      return { toc, sizeBytes: offset }
+      return { toc, sizeBytes: offset, blockOffsets }
     },
   }
 }

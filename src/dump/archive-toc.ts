@@ -41,6 +41,8 @@ export interface TocEntry {
   readonly dependencies: readonly number[]
   /** Custom format: where the data block begins, if pg_dump could go back and write it (not into a pipe). */
   readonly dataOffset: number | null
+  /** Custom format: where in the archive that offset is written, behind a byte that says whether it is known. */
+  readonly dataOffsetAt: number | null
   /** Directory format: the data file's name. */
   readonly fileName: string | null
 }
@@ -103,7 +105,8 @@ export function createTocReader(options: TocOptions = {}): TocReader {
   return {
     push: (input) => {
       if (isComplete()) return input
-      waiting.push(input)
+      // A copy: the caller's chunk may be gone when the next one comes.
+      waiting.push(Uint8Array.from(input))
       waitingBytes += input.length
       if (waitingBytes < neededBytes) return null
       let rest: Uint8Array = waiting.length === 1 ? input : Buffer.concat(waiting)
@@ -121,7 +124,7 @@ export function createTocReader(options: TocOptions = {}): TocReader {
       } catch (error) {
         if (!(error instanceof Shortage)) throw error
         neededBytes = error.neededBytes
-        waiting = rest.length === 0 ? [] : [rest]
+        waiting = rest.length === 0 ? [] : [Uint8Array.from(rest)]
         waitingBytes = rest.length
         return null
       }
@@ -243,9 +246,10 @@ function readEntry(cursor: ArchiveCursor, reading: EntryReading): TocEntry {
   }
   if (header.format !== 'custom') {
     const fileName = text()
-    return { ...facts, dataOffset: null, fileName: fileName === '' ? null : fileName }
+    return { ...facts, dataOffset: null, dataOffsetAt: null, fileName: fileName === '' ? null : fileName }
   }
-  return { ...facts, dataOffset: readDataOffset(cursor, { header, dumpId, hadData, offset }), fileName: null }
+  const dataOffsetAt = offset + cursor.position()
+  return { ...facts, dataOffset: readDataOffset(cursor, { header, dumpId, hadData, offset }), dataOffsetAt, fileName: null }
 }
 
 /** `WriteOffset`: 1 = not set, 2 = set, 3 = no data; then the offset. */

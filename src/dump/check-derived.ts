@@ -65,7 +65,7 @@ const catalogue: Readonly<Record<string, string>> = {
   publications: `SELECT 'PUBLICATION', '', pubname, true, true FROM pg_publication`,
   foreignDataWrappers: `SELECT 'FOREIGN DATA WRAPPER', '', fdwname, true, true FROM pg_foreign_data_wrapper`,
   servers: `SELECT 'SERVER', '', srvname, true, true FROM pg_foreign_server`,
-  userMappings: `SELECT 'USER MAPPING', '', 'USER MAPPING ' || CASE WHEN umuser = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(umuser)::text END || ' SERVER ' || srvname, true, true
+  userMappings: `SELECT 'USER MAPPING', '', 'USER MAPPING ' || CASE WHEN umuser = 0 THEN 'public' ELSE pg_get_userbyid(umuser)::text END || ' SERVER ' || srvname, true, true
     FROM pg_user_mapping JOIN pg_foreign_server s ON s.oid = umserver`,
   languages: `SELECT 'PROCEDURAL LANGUAGE', '', lanname, true, true FROM pg_language`,
   publicationTables: `

@@ -1,7 +1,6 @@
-import { createArchiveScanner } from './archive-scan.ts'
-import type { ArchiveToc } from './archive-toc.ts'
+import { createArchiveScanner, type ArchiveScan, type BlockOffsets } from './archive-scan.ts'
 import { derivedOfToc } from './derived-objects.ts'
-import { scanDirectory, type DirectoryScanOptions, type DumpFiles } from './directory-scan.ts'
+import { scanDirectory, type DirectoryScan, type DirectoryScanOptions, type DumpFiles } from './directory-scan.ts'
 import { createFingerprintCollector } from './fingerprint-collector.ts'
 import type { ContentFingerprint } from './fingerprint.ts'
 import { createPlainScanner, type PlainScan } from './plain-scan.ts'
@@ -24,6 +23,8 @@ export interface DumpContent {
   readonly scope: 'database' | 'several' | 'cluster'
   /** What pg_dump compressed inside the archive; `none` for plain SQL. */
   readonly innerCompression: 'none' | 'gzip' | 'lz4' | 'zstd'
+  /** Where the data blocks of an archive begin; none for the other formats. */
+  readonly blockOffsets: BlockOffsets
   /** psql commands in a plain dump beyond those pg_dump writes: it would run them on the restoring machine. */
   readonly suspicious: readonly string[]
 }
@@ -31,7 +32,7 @@ export interface DumpContent {
 /** A finished scan and its fingerprint as one result. */
 export function describeContent(
   kind: DumpContent['kind'],
-  scan: { toc: ArchiveToc; sizeBytes: number } | PlainScan,
+  scan: ArchiveScan | DirectoryScan | PlainScan,
   fingerprint: ContentFingerprint | null,
   seen: readonly TableSection[],
 ): DumpContent {
@@ -47,6 +48,7 @@ export function describeContent(
     encoding: 'toc' in scan ? scan.toc.encoding : scan.encoding,
     scope: 'toc' in scan ? 'database' : scan.kind,
     innerCompression: toc?.compression ?? 'none',
+    blockOffsets: 'blockOffsets' in scan ? scan.blockOffsets : [],
     suspicious: 'toc' in scan ? [] : scan.suspicious,
   }
 }

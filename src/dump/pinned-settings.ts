@@ -1,6 +1,6 @@
 /**
  * What the text of a value depends on besides the value. Pinned in the session of pg_dump and in the one that reads a
- * restored copy, so that equal values have equal text on every server (ruling 17). pg_dump sets some of these itself,
+ * restored copy, so that equal values have equal text on every server. pg_dump sets some of these itself,
  * but neither the time zone nor the money format.
  *
  * `client_encoding` is not here because it is not one value: both sides use the encoding of the *source database*

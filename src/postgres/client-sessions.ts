@@ -4,10 +4,11 @@ import { openDirectSession } from './direct-session.ts'
 import type { Session } from './session.ts'
 import type { ConnectionTarget } from './target.ts'
 
-/** Ends all sessions of this application name that are ours, and waits until they are gone (at most 5 s). */
+/** Ends all sessions that are ours and whose application name begins so, and waits until they are gone (at most 5 s). */
 export async function endSessions(target: ConnectionTarget, container: ContainerAccess | null, applicationName: string): Promise<void> {
   await using session = await beside(target, container)
-  const sessions = 'FROM pg_catalog.pg_stat_activity WHERE application_name = $1 AND usename = current_user AND pid <> pg_catalog.pg_backend_pid()'
+  const sessions =
+    'FROM pg_catalog.pg_stat_activity WHERE pg_catalog.starts_with(application_name, $1) AND usename = current_user AND pid <> pg_catalog.pg_backend_pid()'
   await session.query(`SELECT pg_catalog.pg_terminate_backend(pid) ${sessions}`, [applicationName.slice(0, 63)])
   for (let tries = 0; tries < 100; tries += 1) {
     const left = await session.query(`SELECT pg_catalog.pg_sleep(0.05) ${sessions} LIMIT 1`, [applicationName.slice(0, 63)])

@@ -18,7 +18,7 @@ const dump = (serverMajor: number, found = all) => chooseClientTools(found, { se
 const restore = (serverMajor: number, archiveMajor: number, found = all) =>
   chooseClientTools(found, { serverMajor, purpose: 'restore', archiveMajor }).tools.version
 
-describe('the choice of client programs (ruling 10)', () => {
+describe('the choice of client programs', () => {
   it('dumps with the major of the server, and its newest minor', () => expect(dump(16)).toBe('16.10'))
   it('dumps with the lowest newer major when that one is absent', () => expect([dump(14), dump(15)]).toEqual(['16.10', '16.10']))
   it('never dumps with an older one, which would refuse, and names the package', () => {

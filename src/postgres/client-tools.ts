@@ -2,7 +2,7 @@ import { readdir, realpath } from 'node:fs/promises'
 import { platform } from 'node:os'
 import { basename, delimiter, dirname, isAbsolute, join } from 'node:path'
 import { Failure, isFailure, systemCodeOf } from '../kernel/failure.ts'
-import type { ContainerAccess } from './container.ts'
+import { type ContainerAccess, nameOfContainer } from './container.ts'
 import { runProgram } from './run-program.ts'
 
 export const clientToolNames = ['pg_dump', 'pg_restore', 'psql', 'pg_dumpall'] as const
@@ -168,9 +168,19 @@ function missing(found: readonly ClientTools[], wish: ToolWish, programs: readon
       ? `dump a PostgreSQL ${wish.serverMajor} server`
       : `restore an archive of pg_dump ${wish.archiveMajor ?? wish.serverMajor} into PostgreSQL ${wish.serverMajor}`
   return new Failure('tool-missing', `cannot ${purpose}: it needs ${programs.join(' and ')} ${wanted} or newer; ${there}`, {
-    hints: installHints(wanted),
+    hints: found[0]?.container === null || found[0] === undefined ? installHints(wanted) : containerHints(found[0].container, wanted),
     details: { major: wanted, programs },
   })
+}
+
+/** What is installed on this host does not matter there. */
+function containerHints({ container }: ContainerAccess, major: number): readonly string[] {
+  const version =
+    container.kind === 'container' ? `docker exec ${container.name} pg_dump --version` : `docker compose exec ${container.service} pg_dump --version`
+  return [
+    `is ${nameOfContainer(container)} the one with the server? see: ${version}`,
+    `or use programs of this host: publish the port, set DATABASE_URL to it, and leave the container out; ${installHints(major)[0] ?? ''}`,
+  ]
 }
 
 /** The commands that install the client programs of a major. */

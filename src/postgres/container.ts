@@ -10,6 +10,8 @@ export interface DockerAccess {
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Whether `docker compose` exists; else `docker-compose` is used. Found by `openContainer`. */
   readonly composeProgram?: 'plugin' | 'docker-compose'
+  /** Absolute, in the container: where files lie that are on their way. Default `/tmp`. */
+  readonly workDirectory?: string
 }
 
 /** A container that we can run programs in. */

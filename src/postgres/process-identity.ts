@@ -31,6 +31,16 @@ export async function commandLine(pid: number): Promise<string | null> {
   return platform() === 'linux' ? readProc(`/proc/${pid}/cmdline`) : psColumn(pid, 'command=')
 }
 
+/** The PID of the process that started this one, or null when there is no such process. */
+export async function parentOf(pid: number): Promise<number | null> {
+  if (platform() !== 'linux') {
+    const column = await psColumn(pid, 'ppid=')
+    return column === null ? null : Number(column)
+  }
+  const stat = await readProc(`/proc/${pid}/stat`)
+  return stat === null ? null : Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+}
+
 /** Sends a signal; false when the process is already gone. */
 export function sendSignal(pid: number, signal: NodeJS.Signals): boolean {
   try {

@@ -16,6 +16,8 @@ export interface ClusterState {
   readonly interrupted: readonly OpenRun[]
   /** Every key that a run which was taken over may still be writing; never used again, so that a stale writer can hurt nothing. */
   readonly burntKeys: ReadonlySet<string>
+  /** Those of them that were not removed, since they may be of a backup that the log has lost: whoever wants them takes them in with `repo adopt`. */
+  readonly sparedKeys: ReadonlySet<string>
   readonly backups: ReadonlyMap<string, BackupRecord>
 }
 
@@ -38,6 +40,8 @@ export interface BackupRecord {
   readonly epoch: number
   /** Number of its commit entry. */
   readonly entry: number
+  /** Where it stands among the backups that we took: its entry's number, or, listed again later, just before the first that began after it. */
+  readonly order: number
   readonly state: BackupState
   readonly problems: readonly Problem[]
   readonly verifiedAt: string | null
@@ -51,7 +55,7 @@ export interface BackupRecord {
 }
 
 export function emptyState(cluster: string): ClusterState {
-  return { cluster, head: 0, headDigest: null, epoch: 0, open: null, interrupted: [], burntKeys: new Set(), backups: new Map() }
+  return { cluster, head: 0, headDigest: null, epoch: 0, open: null, interrupted: [], burntKeys: new Set(), sparedKeys: new Set(), backups: new Map() }
 }
 
 /** Applies one entry. Throws `integrity` for an entry that cannot follow: wrong number, broken chain, unknown backup. */
@@ -80,7 +84,8 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
     }
     case 'swept': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
-      return { ...next, interrupted: state.interrupted.filter((run) => run.epoch !== entry.interrupted) }
+      const interrupted = state.interrupted.filter((run) => run.epoch !== entry.interrupted)
+      return { ...next, interrupted, sparedKeys: entry.spared === undefined ? state.sparedKeys : new Set([...state.sparedKeys, ...entry.spared]) }
     }
     case 'backup': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
@@ -91,6 +96,7 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
         manifest: entry.manifest,
         epoch: entry.epoch,
         entry: entry.number,
+        order: entry.relisted === true ? orderByTime(state, entry.backup, entry.number) : entry.number,
         state: entry.backup.committedAs,
         problems: [],
         verifiedAt: entry.backup.committedAs === 'verified' ? entry.at : null,
@@ -100,7 +106,8 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
         pinReason: null,
         deleted: null,
       }
-      return { ...next, backups: new Map(state.backups).set(entry.backup.id, record), open: { ...state.open, committed: entry.backup.id } }
+      const committed = entry.relisted === true ? state.open.committed : entry.backup.id
+      return { ...next, backups: new Map(state.backups).set(entry.backup.id, record), open: { ...state.open, committed } }
     }
     case 'abandon': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
@@ -157,11 +164,17 @@ export function livingBackups(state: ClusterState): readonly BackupRecord[] {
 
 function newestFirst(a: BackupRecord, b: BackupRecord): number {
   if (a.facts.adopted !== b.facts.adopted) return a.facts.adopted ? 1 : -1
-  if (!a.facts.adopted) return b.entry - a.entry
+  if (!a.facts.adopted && a.order !== b.order) return b.order - a.order
   return a.facts.endedAt < b.facts.endedAt ? 1 : a.facts.endedAt > b.facts.endedAt ? -1 : b.entry - a.entry
 }
 
 /** The newest complete backup that is not known to be damaged: what `latest` means. Safety backups of replaced databases are not meant. */
 export function latestGood(state: ClusterState): BackupRecord | undefined {
   return livingBackups(state).find((record) => record.state !== 'damaged' && !record.facts.partial && !record.facts.safety)
+}
+
+/** The log lost its place; so its time, between those that the log has in their places, must do. */
+function orderByTime(state: ClusterState, { startedAt }: BackupFacts, entry: number): number {
+  const later = [...state.backups.values()].filter(({ facts }) => !facts.adopted && facts.startedAt > startedAt).map(({ order }) => order)
+  return Math.min(entry, ...later.map((order) => Math.ceil(order) - 0.5))
 }

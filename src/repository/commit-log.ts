@@ -108,7 +108,7 @@ async function isThere(storage: Storage, key: string, bytes: Uint8Array): Promis
 function fenced(state: ClusterState, epoch: number): Failure {
   const by = state.open === null ? 'it was ended by another run' : `run ${state.open.run} on ${state.open.holder.host} took it over at ${state.open.at}`
   return new Failure('locked', `this run lost the lease of cluster "${state.cluster}" (epoch ${epoch}): ${by}`, {
-    hints: ['nothing was committed by this run; look at the other run with: tidemark list'],
+    hints: ['this run committed nothing; see what there is with: tidemark list'],
     details: { epoch, newest: state.epoch },
   })
 }

@@ -64,7 +64,7 @@ const survives = (state: ClusterState) => state.backups.get('1')?.deleted === nu
 describe('a deletion that was agreed to', () => {
   test('is carried out when nothing changed', async () => {
     const { storage, plan, lease, repository } = await agreed()
-    await executeDelete(repository, lease, plan, 'test', 'd')
+    await executeDelete(repository, lease, { plan, reason: 'test', run: 'd' }, context)
     expect(survives(await readClusterLog(storage, 'nexo', context))).toBe(false)
     expect(await storage.stat('1.dump')).toBeUndefined()
     await lease.end('ok')
@@ -73,7 +73,7 @@ describe('a deletion that was agreed to', () => {
   test('does not remove a backup that was pinned in the meantime, by somebody who needs no lease', async () => {
     const { storage, plan, lease, repository, between } = await agreed()
     await between({ kind: 'pin', backup: '1', reason: 'audit', run: 'p' })
-    await expect(executeDelete(repository, lease, plan, 'test', 'd')).rejects.toMatchObject({
+    await expect(executeDelete(repository, lease, { plan, reason: 'test', run: 'd' }, context)).rejects.toMatchObject({
       code: 'target-unsafe',
       message: expect.stringContaining('audit') as string,
     })
@@ -85,7 +85,7 @@ describe('a deletion that was agreed to', () => {
   test('does not remove what became the last good backup in the meantime', async () => {
     const { storage, plan, lease, repository, between } = await agreed()
     await between({ kind: 'damaged', backup: '2', problems: [{ code: 'integrity', object: '2.dump', message: 'bad' }], run: 'v' })
-    await expect(executeDelete(repository, lease, plan, 'test', 'd')).rejects.toMatchObject({
+    await expect(executeDelete(repository, lease, { plan, reason: 'test', run: 'd' }, context)).rejects.toMatchObject({
       code: 'target-unsafe',
       message: expect.stringContaining('last good') as string,
     })

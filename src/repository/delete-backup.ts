@@ -58,7 +58,12 @@ async function objectsOf(repository: Repository, record: BackupRecord, context: 
 }
 
 /** Carries a plan out: tombstone → alias → objects → purged. The tombstone is the deletion; what a crash after it left is removed by whoever takes the lease next. */
-export async function executeDelete(repository: Repository, lease: Lease, plan: DeletePlan, reason: string, run: string): Promise<void> {
+export async function executeDelete(
+  repository: Repository,
+  lease: Lease,
+  { plan, reason, run }: { readonly plan: DeletePlan; readonly reason: string; readonly run: string },
+  context: Context,
+): Promise<void> {
   requireAllowed(plan.backup, plan.refusals)
   await lease.append((now) => {
     const record = now.backups.get(plan.backup)
@@ -66,7 +71,7 @@ export async function executeDelete(repository: Repository, lease: Lease, plan: 
     requireAllowed(plan.backup, judge(now, record).refusals)
     return { kind: 'delete', backup: plan.backup, reason, objects: [...plan.objects], run }
   })
-  await updateLatestAlias(repository.storage, lease.state())
+  await updateLatestAlias(repository.storage, lease.state(), context)
   await lease.purge()
 }
 

@@ -68,15 +68,15 @@ export function monthlyFolder(day: Temporal.PlainDate): string {
   return `monthly/${day.year}/${two(day.month)}/`
 }
 
-/** Category by calendar day (rulings of the format): the 1st is monthly, a Sunday weekly, else daily. */
+/** Category by calendar day: the 1st is monthly, a Sunday weekly, else daily. */
 export function categoryOf(day: Temporal.PlainDate): 'daily' | 'weekly' | 'monthly' {
   if (day.day === 1) return 'monthly'
   return day.dayOfWeek === 7 ? 'weekly' : 'daily'
 }
 
-/** The alias of the newest verified complete dump: `latest_backup` and the whole extension (`.dump.zst`). */
-export function latestAlias(extension: string): string {
-  return `latest_backup${extension}`
+/** The alias of the newest verified complete dump: `latest_backup` and the whole extension (`.dump.zst`); with the cluster's name where there are several. */
+export function latestAlias(extension: string, cluster: string | null): string {
+  return `latest_backup${cluster === null ? '' : `_${clusterSegment(cluster)}`}${extension}`
 }
 
 /** A dump's extension, with everything after the stem: `.sql.gz`, `.dump.zst`, `.d`; '' for anything else. */

@@ -6,6 +6,7 @@ import { append, readClusterLog } from './commit-log.ts'
 import type { ClusterState, OpenRun } from './cluster-log.ts'
 import type { Holder, NewEntry } from './commit-entry.ts'
 import { commitKey, leaseKey, leasesPrefix } from './layout.ts'
+import { relistBackups } from './relist.ts'
 import { purgeTombstones, sweepInterrupted } from './sweep.ts'
 
 /** How often a holder rewrites its heartbeat, and the age at which others may take over. Eight beats may be lost. */
@@ -70,7 +71,8 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
   const heart = beat(storage, request, holder, epoch, context)
   try {
     await heart.first
-    state = await sweepInterrupted(storage, state, { epoch, run: request.run }, context)
+    const relisted = await relistBackups(storage, state, { epoch, run: request.run }, context)
+    state = await sweepInterrupted(storage, relisted.state, { epoch, run: request.run }, context, relisted.doubtful)
     state = await finishDeletions(storage, state, { epoch, run: request.run }, context)
     await forgetHeartbeats(storage, request.cluster, epoch, context)
   } catch (error) {

@@ -8,7 +8,7 @@ import type { BackupRecord } from './cluster-log.ts'
 import { digestOf } from './commit-entry.ts'
 
 /** 10,000 tables with long names are some 5 MB. */
-const manifestLimitBytes = 256 * 1024 * 1024
+export const manifestLimitBytes = 256 * 1024 * 1024
 
 export const storedFileSchema = z.object({
   key: z.string(),
@@ -59,6 +59,8 @@ const manifestSchema = z.object({
   source: sourceSchema.nullable(),
   files: z.array(storedFileSchema),
   plainBytes: z.number().int().nonnegative(),
+  /** Where the data blocks of an archive begin, by entry number, so that a parallel pg_restore need not search for them. */
+  blockOffsets: z.array(z.tuple([z.number().int().positive(), z.number().int().positive()])).default([]),
   fingerprint: z.unknown(),
   leftOut: z.array(z.object({ what: z.string(), why: z.string() })),
   warnings: z.array(z.string()),

@@ -1,6 +1,6 @@
 import { Failure } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
-import { atMost } from '../stream/chunks.ts'
+import { atMost, givingBack } from '../stream/chunks.ts'
 import { decompressGzip } from '../stream/gzip-members.ts'
 import { Tally } from '../stream/tally.ts'
 import { decompressZstd } from '../stream/zstd-frames.ts'
@@ -26,12 +26,13 @@ export async function* readChecked(storage: Storage, file: StoredFile, signal?: 
   if (tally.sha256() !== file.sha256) throw damaged('its SHA-256 is not the one that was stored')
 }
 
-/** Undoes the outer compression, if there is one. `maxBytes` is the size that the manifest states: a bomb ends there. */
+/** Undoes the outer compression, if there is one. `maxBytes` is the size that the manifest states: a bomb ends there. A chunk is valid until the next is asked for. */
 export function plainBytes(
   source: AsyncIterable<Uint8Array>,
   compression: OuterCompression,
   options: { signal?: AbortSignal; maxBytes: number },
 ): AsyncIterable<Uint8Array> {
-  if (compression === 'zstd') return decompressZstd(source, options)
-  return compression === 'gzip' ? decompressGzip(source, options) : atMost(source, options.maxBytes, 'the dump')
+  if (compression === 'zstd') return givingBack(decompressZstd(source, options))
+  // What a storage gave may still be the storage's.
+  return compression === 'gzip' ? givingBack(decompressGzip(source, options)) : atMost(source, options.maxBytes, 'the dump')
 }

@@ -1,8 +1,8 @@
 import type { Context } from '../kernel/context.ts'
 import type { Storage } from '../storage/storage.ts'
 import { append, listClusters, readClusterLog } from './commit-log.ts'
-import type { ClusterState } from './cluster-log.ts'
-import { manifestsPrefix, stemOf } from './layout.ts'
+import type { ClusterState, OpenRun } from './cluster-log.ts'
+import { stemOf } from './layout.ts'
 
 /** Under whose lease something is removed. */
 export interface SweepHolder {
@@ -14,27 +14,70 @@ export interface SweepHolder {
  * Removes what dead runs left outside the log. A file that a living backup of any cluster has, or that another cluster's run is writing,
  * is never touched, whatever folder it lies in; a key once named by a dead run is never used again (`burntKeys`), so its stale
  * writer, should it wake, can overwrite nothing.
+ *
+ * A dump that may once have been committed is never removed: where its `.info` lies beside it, it was whole and its manifest was written next, so
+ * its manifest and its entry may be what is lost. Such files are spared, and the log is told. `doubtful` spares those of every dead run.
  */
-export async function sweepInterrupted(storage: Storage, state: ClusterState, holder: SweepHolder, context: Context): Promise<ClusterState> {
+export async function sweepInterrupted(storage: Storage, state: ClusterState, holder: SweepHolder, context: Context, doubtful = false): Promise<ClusterState> {
   if (state.interrupted.length === 0) return state
-  const spared = await sparedNames(storage, state, context)
+  const inUse = await sparedNames(storage, state, context)
   let current = state
   for (const dead of state.interrupted) {
-    const own = dead.committed === null ? [] : dead.objects
-    for (const key of dead.objects) if (!own.includes(key) && !spared.has(baseName(key))) await deleteTree(storage, key, context)
-    await forgetManifests(storage, current, context)
-    current = await append(storage, current, { kind: 'swept', epoch: holder.epoch, interrupted: dead.epoch, run: holder.run }, context, { epoch: holder.epoch })
-    context.emit({ type: 'note', message: `removed what the interrupted ${dead.verb} ${dead.run} had left` })
+    const { epoch, run } = holder
+    const isListed = dead.committed !== null || state.backups.has(dead.run)
+    const orphans = isListed ? [] : dead.objects.filter((key) => !inUse.has(baseName(key)))
+    const spared = dead.abandoned ? [] : await sparedOf(storage, orphans, context, { doubtful, verb: dead.verb })
+    if (spared.length === 0) for (const key of orphans) await deleteTree(storage, key, context)
+    current = await append(
+      storage,
+      current,
+      { kind: 'swept', epoch, interrupted: dead.epoch, run, ...(spared.length === 0 ? {} : { spared: [...spared] }) },
+      context,
+      { epoch },
+    )
+    if (spared.length > 0) context.emit({ type: 'warning', code: 'orphans-spared', message: describeSpared(storage, dead, spared) })
+    else context.emit({ type: 'note', message: `removed what the interrupted ${dead.verb} ${dead.run} had left` })
   }
   return current
 }
 
-/** Removes manifests that no commit entry names: a run died between the two. Under our lease nobody else is about to name one. */
-async function forgetManifests(storage: Storage, state: ClusterState, context: Context): Promise<void> {
-  const named = new Set([...state.backups.values()].map((record) => record.manifest.key))
-  const orphans: string[] = []
-  for await (const { key } of storage.list(manifestsPrefix(state.cluster), context)) if (!named.has(key)) orphans.push(key)
-  for (const key of orphans) await storage.delete(key, context)
+/** The objects of a dead run that must stay, all that are there: none, unless there is a dump with its `.info`. */
+async function sparedOf(
+  storage: Storage,
+  keys: readonly string[],
+  context: Context,
+  { doubtful, verb }: { doubtful: boolean; verb: string },
+): Promise<readonly string[]> {
+  const there: string[] = []
+  for (const key of keys) if (await isThere(storage, key, context)) there.push(key)
+  const hasDump = there.some((key) => !isCompanion(key))
+  // What was adopted has the `.info` of another program, copied before the dump was read back.
+  const wasWhole = verb !== 'adopt' && there.some((key) => key.endsWith('.info'))
+  return hasDump && (doubtful || wasWhole) ? there : []
+}
+
+const isCompanion = (key: string) => key.endsWith('.info') || key.endsWith('.globals.sql')
+
+async function isThere(storage: Storage, key: string, context: Context): Promise<boolean> {
+  if (!key.endsWith('/')) return (await storage.stat(key, context)) !== undefined
+  for await (const _object of storage.list(key, context)) return true
+  return false
+}
+
+function describeSpared(storage: Storage, dead: OpenRun, spared: readonly string[]): string {
+  const dump = spared.find((key) => !isCompanion(key)) ?? ''
+  const path = storage.localPath?.(dump.replace(/\/$/, ''))
+  const folder = path?.slice(0, path.lastIndexOf('/'))
+  const next =
+    folder === undefined
+      ? 'fetch it, and take it in with: tidemark repo adopt DIRECTORY'
+      : dump.endsWith('/')
+        ? `look at it with: tidemark verify ${path ?? ''}`
+        : `take it in with: tidemark repo adopt ${folder}`
+  return (
+    `${dump} was stored by run ${dead.run} and is in no backup: the commit log and the manifest may have lost their end, or the run died just before its commit. ` +
+    `It is kept, and nobody will remove it; ${next}, or delete it yourself`
+  )
 }
 
 function baseName(key: string): string {
@@ -81,7 +124,7 @@ export async function purgeTombstones(storage: Storage, state: ClusterState, hol
 }
 
 /** Tells whether a key belongs to a living backup of any cluster, its companions and copies included, or may be written by another cluster's run. */
-async function keysInUse(storage: Storage, state: ClusterState, context: Context): Promise<(key: string) => boolean> {
+export async function keysInUse(storage: Storage, state: ClusterState, context: Context): Promise<(key: string) => boolean> {
   const keys = new Set<string>()
   const folders: string[] = []
   const copied = new Set<string>()

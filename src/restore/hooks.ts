@@ -6,6 +6,38 @@ import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 /** A configured command as words; there is no shell. */
 export type HookCommand = readonly string[]
 
+/** Commands around a restore; null = none. */
+export interface RestoreHooks {
+  readonly before: HookCommand | null
+  readonly after: HookCommand | null
+  readonly onFailure: HookCommand | null
+  /** All that they get of the environment. */
+  readonly environment: Readonly<Record<string, string>>
+}
+
+/** Runs `before`, then the work. The application is started again after a failure, too: `after` and `onFailure` run then. */
+export async function afterBefore<Result>(hooks: RestoreHooks, context: Context, work: () => Promise<Result>): Promise<Result> {
+  try {
+    if (hooks.before !== null) await runHook('before', hooks.before, hooks.environment, context)
+    return await work()
+  } catch (error) {
+    await runHooksAfterFailure(hooks, ['after', 'onFailure'], context)
+    throw error
+  }
+}
+
+/** Runs what is to run when something failed, also after a cancellation. A failing hook is said and does not hide why it was run. */
+export async function runHooksAfterFailure(hooks: RestoreHooks, names: readonly ('after' | 'onFailure')[], context: Context): Promise<void> {
+  const unstoppable = { ...context, signal: new AbortController().signal }
+  for (const name of names) {
+    const hook = hooks[name]
+    if (hook === null) continue
+    await runHook('failure', hook, hooks.environment, unstoppable).catch((error: unknown) =>
+      context.emit({ type: 'warning', code: 'hook-failed', message: messageOf(error) }),
+    )
+  }
+}
+
 /**
  * Runs a hook with the given environment and tells its output. Rejects with `hook-failed` when it cannot start or ends with another code than 0.
  * Aborting ends it with SIGTERM.

@@ -1,15 +1,17 @@
-import { createReadStream } from 'node:fs'
+import { randomBytes } from 'node:crypto'
 import { writeFile } from 'node:fs/promises'
-import { pipeline } from 'node:stream/promises'
 import type { Context } from '../kernel/context.ts'
 import { Failure, isFailure } from '../kernel/failure.ts'
 import { startClient } from '../postgres/client-process.ts'
 import type { ClientTools } from '../postgres/client-tools.ts'
+import { sweepContainerStages } from '../postgres/container-stage.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
+import { feed, putIntoContainer } from './load-in-container.ts'
 import { parseRestoreErrors, type RestoreReport } from './restore-errors.ts'
 import type { StagedDump } from './staged-dump.ts'
 
 export interface LoadRequest {
+  readonly run: string
   readonly target: ConnectionTarget
   readonly database: string
   readonly tools: ClientTools
@@ -60,32 +62,27 @@ export async function loadDump(staged: StagedDump, request: LoadRequest, context
 async function loadArchive(staged: StagedDump, request: LoadRequest, context: Context): Promise<RestoreReport> {
   const pgRestore = request.tools.programs.pg_restore
   if (pgRestore === undefined) throw new Failure('tool-missing', 'pg_restore is not installed')
-  const inContainer = pgRestore.container !== null
-  if (inContainer && staged.format === 'directory')
-    throw new Failure('usage-invalid', 'a directory dump cannot be fed into a container', {
-      hints: ['restore it with client programs of this host: publish the port and use DATABASE_URL'],
-    })
-  const list = request.entries === null ? null : `${request.stage}/entries.list`
-  if (list !== null) await writeFile(list, `${request.entries?.join('\n') ?? ''}\n`, { mode: 0o600 })
-  if (list !== null && inContainer)
-    throw new Failure('usage-invalid', 'selected tables cannot be restored through a container', { hints: ['publish the port and use DATABASE_URL'] })
+  const access = pgRestore.container
+  await using there = access === null ? null : await putIntoContainer(access, { ...request, staged }, context)
+  const list = there === null ? await writeList(request) : there.list
+  // What a container is fed cannot be read in parallel, as little as any stream.
+  const path = there === null ? staged.path : there.directory
   const args = [
     '--no-password',
-    // The stream of a container cannot be read in parallel.
-    ...(inContainer ? [] : [`--jobs=${request.jobs}`]),
+    ...(path === null ? [] : [`--jobs=${request.jobs}`]),
     ...(request.noOwner ? ['--no-owner'] : []),
     ...(request.noPrivileges ? ['--no-privileges'] : []),
     ...(request.dataOnly ? ['--data-only', ...(request.isSuperuser ? ['--disable-triggers'] : [])] : []),
     ...(request.clean ? ['--clean', '--if-exists'] : []),
     ...(list === null ? [] : [`--use-list=${list}`]),
     // An absolute path of ours; it cannot be taken for an option.
-    ...(inContainer ? [] : [staged.path]),
+    ...(path === null ? [] : [path]),
   ]
   await using process = await startClient(pgRestore, args, request.target, {
-    applicationName: 'tidemark pg_restore',
+    applicationName: there?.applicationName ?? 'tidemark pg_restore',
     database: request.database,
     settings: loadSettings(request),
-    stdin: inContainer ? 'pipe' : 'none',
+    stdin: path === null ? 'pipe' : 'none',
     signal: context.signal,
     emit: context.emit,
   })
@@ -100,14 +97,11 @@ async function loadArchive(staged: StagedDump, request: LoadRequest, context: Co
   throw new Failure('tool-failed', `pg_restore ended with code ${exitCode}`)
 }
 
-/** A reader that stopped early (EPIPE) has its reason on standard error, which the caller reads. */
-async function feed(path: string, stdin: NodeJS.WritableStream): Promise<void> {
-  try {
-    await pipeline(createReadStream(path, { highWaterMark: 256 * 1024 }), stdin)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && (error.code === 'EPIPE' || error.code === 'ERR_STREAM_PREMATURE_CLOSE' || error.code === 'ECONNRESET')))
-      throw error
-  }
+async function writeList({ entries, stage }: LoadRequest): Promise<string | null> {
+  if (entries === null) return null
+  const list = `${stage}/entries.list`
+  await writeFile(list, `${entries.join('\n')}\n`, { mode: 0o600 })
+  return list
 }
 
 async function loadPlain(staged: StagedDump, request: LoadRequest, context: Context): Promise<RestoreReport> {
@@ -124,6 +118,7 @@ async function loadPlain(staged: StagedDump, request: LoadRequest, context: Cont
     )
   }
   const inContainer = psql.container !== null
+  if (psql.container !== null) await sweepContainerStages(psql.container, request.target, context)
   await using process = await startClient(
     psql,
     ['--no-psqlrc', '--no-password', '--quiet', '--set=ON_ERROR_STOP=1', '--output=/dev/null', ...(inContainer ? ['--file=-'] : [`--file=${staged.path}`])],
@@ -137,8 +132,11 @@ async function loadPlain(staged: StagedDump, request: LoadRequest, context: Cont
       emit: context.emit,
     },
   )
-  process.stdout.resume()
-  if (process.stdin !== null) await feed(staged.path, process.stdin)
+  // To psql, a feed that was cut is one that ended, and it would report success: so the last line makes it say a word that nobody can guess.
+  const word = `tidemark-end-${randomBytes(12).toString('hex')}`
+  const said = lastOf(process.stdout)
+  said.catch(() => undefined)
+  if (process.stdin !== null) await feed(staged.path, process.stdin, `\n\\echo ${word}\n`)
   try {
     await process.requireSuccess()
   } catch (error) {
@@ -147,5 +145,15 @@ async function loadPlain(staged: StagedDump, request: LoadRequest, context: Cont
     }
     throw error
   }
+  if (inContainer && !(await said).includes(word))
+    throw new Failure('tool-failed', 'psql in the container reported success, but did not read the SQL to its end: the feed was cut', {
+      hints: ['try again', 'does the container run, and is its engine well? see: docker ps'],
+    })
   return { errors: [], notes: [], incomplete: false }
+}
+
+async function lastOf(stdout: NodeJS.ReadableStream): Promise<string> {
+  let last = ''
+  for await (const chunk of stdout) last = (last + String(chunk)).slice(-10_000)
+  return last
 }

@@ -1,8 +1,10 @@
-import type { BackupFacts } from '../repository/backup.ts'
-import type { DumpSource } from '../repository/manifest.ts'
+import { quoteIdentifier } from '../postgres/identifiers.ts'
 import type { Session } from '../postgres/session.ts'
+import { dropObstacles, logicalSlots, swapObstacles } from './obstacles.ts'
 import { findDatabase, isEmptyDatabase, type FoundDatabase } from './owned-database.ts'
-import { swapObstacles } from './swap.ts'
+import { planServerSpace, planStagingSpace, spaceProblems, type PlannedSpace } from './plan-space.ts'
+import { changesTheOriginal, describeSteps } from './plan-steps.ts'
+import type { RestoreRequest, RestoreServer } from './restore-request.ts'
 
 /** What a restore is asked to do, decided before anything is looked at. */
 export type RestoreGoal =
@@ -32,81 +34,121 @@ export interface RestorePlan {
   /** Where the existing one is kept, for a swap. */
   readonly keptAs: string | null
   readonly safetyBackup: boolean
+  /** How the copy is looked at before it is handed over. */
+  readonly validation: 'content' | 'rows' | 'none'
+  /** Room for the restored database where the server keeps it; a null is not known, and `unknown` says why. */
+  readonly serverSpace: PlannedSpace
+  /** Room for the unpacked dump in the work directory. */
+  readonly stagingSpace: PlannedSpace
   readonly steps: readonly string[]
   /** Reasons not to; not empty = exit 15 and nothing is done. */
   readonly refusals: readonly string[]
   readonly warnings: readonly string[]
 }
 
-export interface PlanFacts {
-  readonly goal: RestoreGoal
-  readonly backup: BackupFacts | null
-  readonly source: DumpSource | null
-  readonly file: string | null
-  readonly server: string
-  /** True when the restore goes to the server the backup came from, as far as can be known. */
-  readonly sameServer: boolean
-  /** Databases that configured clusters on this server use; only `--replace` may touch them. */
-  readonly protectedDatabases: ReadonlySet<string>
-  readonly keptAs: string
-  readonly safetyBackup: boolean
-  readonly validate: 'content' | 'rows' | 'none'
-  readonly jobs: number
-  readonly selected: readonly string[]
-  /** Whether owners or grants are restored. */
-  readonly usesRoles: boolean
-  readonly hooks: { readonly before: boolean; readonly after: boolean; readonly healthUrl: string | null; readonly sqlFile: string | null }
+/** Looks at the target server and at the work directory (reads only) and makes the plan. */
+export async function planRestore(server: RestoreServer, request: RestoreRequest): Promise<RestorePlan> {
+  const { goal } = request
+  const admin = server.reached.session
+  const backup = request.manifest?.backup ?? null
+  const found = await findDatabase(admin, goal.name)
+  const refusals = [...refusalsOfName(request), ...(await refusalsOfRoles(admin, request))]
+  const action = await chooseAction(goal, found, refusals, server.connections.inside)
+  refusals.push(...(await refusalsOfServer(admin, action, found)))
+  const existing =
+    found === undefined ? null : { oid: found.oid, name: found.name, sizeBytes: await sizeOf(admin, found.oid), madeByUs: found.mark !== undefined }
+  const serverSpace = await planServerSpace(server, request, { action, existing })
+  const stagingSpace = await planStagingSpace(request)
+  const space = spaceProblems({ serverSpace, stagingSpace, action, existing }, !request.spaceCheck)
+  const validation = validationOf(request)
+  const safetyBackup = changesTheOriginal(request) && request.safetyBackup && existing !== null
+  return {
+    backup: backup?.id ?? null,
+    file: request.file,
+    takenAt: backup?.endedAt ?? null,
+    sizeBytes: backup?.sizeBytes ?? null,
+    server: server.name,
+    database: goal.name,
+    action,
+    existing,
+    keptAs: action === 'swap' ? request.keptAs : null,
+    safetyBackup,
+    validation,
+    serverSpace,
+    stagingSpace,
+    steps: describeSteps(request, { action, existing, safetyBackup, validation }),
+    refusals: [...refusals, ...space.refusals],
+    warnings: [...(await missingOnServer(admin, request)), ...space.warnings, ...(await losses(admin, action, found)), ...weakValidation(request, validation)],
+  }
 }
 
-/** Looks at the target server (reads only) and makes the plan. `inside` opens the named database for a look. */
-export async function planRestore(admin: Session, facts: PlanFacts, inside: (database: string) => Promise<Session>): Promise<RestorePlan> {
-  const { goal } = facts
-  const existing = await findDatabase(admin, goal.name)
+/** What speaks against this backup in that database, whatever the server is like. */
+function refusalsOfName(request: RestoreRequest): readonly string[] {
+  const { goal, manifest } = request
   const refusals: string[] = []
-  const warnings: string[] = []
-  const isSource = facts.sameServer && goal.name === (facts.source?.database ?? facts.backup?.database)
-  const isMeant = goal.kind === 'replace' || (goal.kind === 'into' && !goal.explicit)
-  if (!isMeant && (isSource || facts.protectedDatabases.has(goal.name))) {
+  const isSource = request.sameServer && goal.name === (manifest?.source?.database ?? manifest?.backup.database)
+  if (!changesTheOriginal(request) && (isSource || request.protectedDatabases.has(goal.name)))
     refusals.push(
       `"${goal.name}" is ${isSource ? 'the database this backup was taken from' : 'a configured database'}; only --replace may put something in its place`,
     )
-  }
-  if (goal.kind === 'replace' && facts.backup?.partial === true)
+  if (goal.kind === 'replace' && manifest?.backup.partial === true)
     refusals.push(
-      `backup ${facts.backup.id} holds only a part of the database, so it cannot take its place: restore it beside (--as), or tables of it into the original (--table … --clean)`,
+      `backup ${manifest.backup.id} holds only a part of the database, so it cannot take its place: restore it beside (--as), or tables of it into the original (--table … --clean)`,
     )
-  const action = await chooseAction(goal, existing, refusals, inside)
+  return refusals
+}
+
+/** What the server would refuse in the middle of it: rights, and what neither a rename nor a drop can carry. */
+async function refusalsOfServer(admin: Session, action: RestorePlan['action'], existing: FoundDatabase | undefined): Promise<readonly string[]> {
+  const refusals: string[] = []
   const rights = await readRights(admin)
-  if (['create', 'replace-own-test', 'drop-and-create', 'swap', 'drop-and-restore'].includes(action) && !rights.createDb) {
+  if (action !== 'use-empty' && action !== 'into-existing' && !rights.createDb)
     refusals.push(
       `role "${admin.user}" may not create databases: ALTER ROLE "${admin.user}" CREATEDB, or set adminUrl to a role that may; into an existing empty database no such right is needed (--as NAME)`,
     )
-  }
-  if (action === 'swap' && existing !== null && existing !== undefined) {
-    for (const obstacle of await swapObstacles(admin, existing.name)) refusals.push(obstacle)
-    if (!rights.isSuperuser && existing.owner !== admin.user && !(await isMember(admin, existing.owner)))
-      refusals.push(`role "${admin.user}" does not own "${existing.name}" and cannot rename it: use an adminUrl with the right, or --replace=drop`)
-  }
-  warnings.push(...(await missingOnServer(admin, facts)))
+  const drops = action === 'drop-and-create' || action === 'drop-and-restore'
+  if (existing === undefined || (action !== 'swap' && !drops)) return refusals
+  refusals.push(...(action === 'swap' ? await swapObstacles(admin, existing.name) : await dropObstacles(admin, existing.name)))
+  if (!rights.isSuperuser && existing.owner !== admin.user && !(await isMember(admin, existing.owner)))
+    refusals.push(
+      action === 'swap'
+        ? `role "${admin.user}" does not own "${existing.name}" and cannot rename it: use an adminUrl with the right, or --replace=drop`
+        : `role "${admin.user}" does not own "${existing.name}" and cannot drop it: use an adminUrl with the right`,
+    )
+  return refusals
+}
 
-  return {
-    backup: facts.backup?.id ?? null,
-    file: facts.file,
-    takenAt: facts.backup?.endedAt ?? null,
-    sizeBytes: facts.backup?.sizeBytes ?? null,
-    server: facts.server,
-    database: goal.name,
-    action,
-    existing:
-      existing === undefined
-        ? null
-        : { oid: existing.oid, name: existing.name, sizeBytes: await sizeOf(admin, existing.oid), madeByUs: existing.mark !== undefined },
-    keptAs: action === 'swap' ? facts.keptAs : null,
-    safetyBackup: isMeant && facts.safetyBackup && existing !== undefined,
-    steps: describeSteps(facts, action, existing),
-    refusals,
-    warnings,
-  }
+/** Roles that are to take the place of others must be there, and have to be written into a dump that names roles where they can be found. */
+async function refusalsOfRoles(admin: Session, { roleMap, manifest }: RestoreRequest): Promise<readonly string[]> {
+  if (roleMap.size === 0) return []
+  const refusals: string[] = []
+  if (manifest?.backup.format === 'plain')
+    refusals.push('roles cannot be replaced in a plain SQL dump: choose another backup, or restore it without --role-map')
+  const there = new Set((await admin.query<{ name: string }>('SELECT rolname AS name FROM pg_catalog.pg_roles')).map((row) => row.name))
+  for (const name of new Set(roleMap.values()))
+    if (!there.has(name)) refusals.push(`role "${name}" of --role-map does not exist here: CREATE ROLE ${quoteIdentifier(name)}`)
+  return refusals
+}
+
+/** What goes with a database that is dropped and comes back from no backup. */
+async function losses(admin: Session, action: RestorePlan['action'], existing: FoundDatabase | undefined): Promise<readonly string[]> {
+  if (existing === undefined || (action !== 'drop-and-create' && action !== 'drop-and-restore')) return []
+  return (await logicalSlots(admin, existing.name))
+    .filter(({ active }) => !active)
+    .map(({ name }) => `logical slot ${name} is dropped with "${existing.name}"; who reads from it has to begin anew`)
+}
+
+/** How the copy can be looked at: a fingerprint is of whole tables of a whole backup, and rows that were added to others' cannot be told apart. */
+function validationOf({ validate, dataOnly, tables, manifest }: RestoreRequest): RestorePlan['validation'] {
+  if (validate === 'none' || dataOnly) return 'none'
+  return validate === 'content' && tables.length === 0 && (manifest?.fingerprint ?? null) !== null ? 'content' : 'rows'
+}
+
+function weakValidation({ validate, tables }: RestoreRequest, validation: RestorePlan['validation']): readonly string[] {
+  if (validate !== 'content' || validation !== 'rows') return []
+  return [
+    `the content cannot be compared, ${tables.length > 0 ? 'for only some tables are restored' : 'for there is no fingerprint of it'}: rows are counted instead`,
+  ]
 }
 
 async function chooseAction(
@@ -165,59 +207,25 @@ async function sizeOf(admin: Session, oid: number): Promise<number | null> {
 }
 
 /** Extensions that the target cannot provide, and version trouble, found before anything is done. */
-async function missingOnServer(admin: Session, facts: PlanFacts): Promise<readonly string[]> {
+async function missingOnServer(admin: Session, request: RestoreRequest): Promise<readonly string[]> {
   const warnings: string[] = []
-  if (facts.source === null) return warnings
+  const source = request.manifest?.source ?? null
+  if (source === null) return warnings
   const available = new Set((await admin.query<{ name: string }>('SELECT name FROM pg_catalog.pg_available_extensions')).map((row) => row.name))
-  for (const { name } of facts.source.extensions)
+  for (const { name } of source.extensions)
     if (!available.has(name)) warnings.push(`extension ${name} is not installed on this server; what depends on it will fail`)
   const roles = new Set((await admin.query<{ name: string }>('SELECT rolname AS name FROM pg_catalog.pg_roles')).map((row) => row.name))
-  const missing = facts.usesRoles ? facts.source.roles.filter((role) => !roles.has(role)) : []
+  const usesRoles = !request.noOwner || !request.noPrivileges
+  const missing = usesRoles ? source.roles.filter((role) => !roles.has(role)) : []
   if (missing.length > 0)
     warnings.push(
       `roles that own or were granted something do not exist here: ${missing.join(', ')}; make them first (from the .globals.sql beside the dump), or leave owners and grants out: --no-owner --no-privileges`,
     )
   const spaces = new Set((await admin.query<{ name: string }>('SELECT spcname AS name FROM pg_catalog.pg_tablespace')).map((row) => row.name))
-  for (const name of facts.source.tablespaces)
+  for (const name of source.tablespaces)
     if (!spaces.has(name)) warnings.push(`tablespace "${name}" does not exist here; what lay in it goes to the default one, with an error each`)
   const major = Math.floor(admin.serverVersionNum / 10_000)
-  if (major < facts.source.serverMajor)
-    warnings.push(`this server is PostgreSQL ${major}, the backup comes from ${facts.source.serverMajor}: newer features may not restore`)
+  if (major < source.serverMajor)
+    warnings.push(`this server is PostgreSQL ${major}, the backup comes from ${source.serverMajor}: newer features may not restore`)
   return warnings
-}
-
-function describeSteps(facts: PlanFacts, action: RestorePlan['action'], existing: FoundDatabase | undefined): readonly string[] {
-  const { goal, hooks } = facts
-  const what = facts.selected.length === 0 ? 'everything' : `tables ${facts.selected.join(', ')}`
-  const steps: string[] = []
-  if (hooks.before) steps.push('run the "before" command')
-  const isMeant = goal.kind === 'replace' || (goal.kind === 'into' && !goal.explicit)
-  if (isMeant && existing !== undefined)
-    steps.push(
-      facts.safetyBackup
-        ? `take and verify a safety backup of "${goal.name}"`
-        : `no safety backup${action === 'swap' ? `; the old database is kept as "${facts.keptAs}"` : ''}`,
-    )
-  steps.push('read and verify the whole backup')
-  if (action === 'replace-own-test' || action === 'drop-and-create' || action === 'drop-and-restore') steps.push(`drop database "${goal.name}"`)
-  if (action === 'swap') steps.push('create a new database beside it')
-  else if (action !== 'use-empty' && action !== 'into-existing') steps.push(`create database "${goal.name}"`)
-  steps.push(
-    goal.kind === 'into' && goal.how !== 'clean'
-      ? `load the rows of ${what}${goal.how === 'truncate' ? ', after emptying those tables' : ''}`
-      : `restore ${what} with ${facts.jobs} workers`,
-  )
-  if (hooks.sqlFile !== null) steps.push(`run ${hooks.sqlFile}`)
-  if (facts.validate !== 'none')
-    steps.push(facts.validate === 'content' ? 'compare the content of every table with the fingerprint' : 'count the rows of every table')
-  if (action === 'swap')
-    steps.push(`swap: "${goal.name}" becomes "${facts.keptAs}" and the new one takes its name; sessions are ended, waiting clients see one failed attempt`)
-  if (hooks.after) steps.push('run the "after" command, also after a failure')
-  if (hooks.healthUrl !== null) steps.push(`wait until ${originOf(hooks.healthUrl)} answers`)
-  return steps
-}
-
-/** A health URL may carry a token; only where it leads is shown. */
-function originOf(url: string): string {
-  return URL.canParse(url) ? new URL(url).origin : 'the health URL'
 }

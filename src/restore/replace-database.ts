@@ -5,7 +5,7 @@ import type { Reached } from '../postgres/reach.ts'
 import type { Session } from '../postgres/session.ts'
 import { quoteIdentifier } from '../postgres/identifiers.ts'
 import { applyDatabaseAcl, dropOwnedDatabase, findDatabase, findDatabaseByOid, formatMark, type FoundDatabase } from './owned-database.ts'
-import { settingStatement, type Connections, type RestoredCopy } from './restore-dump.ts'
+import { settingStatement, type Connections, type RestoredCopy } from './restore-copy.ts'
 import type { RestoreRecord } from './run-record.ts'
 import { swapDatabases } from './swap.ts'
 

@@ -1,223 +1,238 @@
-import { createReadStream } from 'node:fs'
-import { readToc } from '../dump/archive-toc.ts'
-import type { ContentFingerprint } from '../dump/fingerprint.ts'
 import { utc } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
-import { Failure, messageOf } from '../kernel/failure.ts'
-import { chooseClientTools } from '../postgres/client-tools.ts'
-import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
-import type { Reached } from '../postgres/reach.ts'
-import type { Session } from '../postgres/session.ts'
-import type { DumpSource } from '../repository/manifest.ts'
-import { loadDump } from './load-dump.ts'
-import { createOwnedDatabase, dropOwnedDatabase, type Mark } from './owned-database.ts'
-import type { IgnoredError } from './restore-errors.ts'
-import { selectEntries } from './select-entries.ts'
+import { asFailure, Failure, messageOf } from '../kernel/failure.ts'
+import { derivedName } from '../postgres/identifiers.ts'
+import { readSystemIdentifier } from '../postgres/system-identifier.ts'
+import { makeStage, sweepStages } from '../repository/stage.ts'
+import { sweepExpiredCopies } from './expired-copies.ts'
+import { afterBefore, runHook, runHooksAfterFailure, waitForHealth } from './hooks.ts'
+import { findReplacedRoles, mapStagedRoles } from './map-roles.ts'
+import { commentDatabase, dropByOid, dropOwnedDatabase, findDatabase } from './owned-database.ts'
+import { planRestore, type RestorePlan } from './plan-restore.ts'
+import { requireLoadable } from './loadable.ts'
+import { judgeSpace } from './plan-space.ts'
+import { replaceBySwap, saveAfterwards } from './replace-database.ts'
+import { restoreCopy, type CopyRequest, type RestoredCopy } from './restore-copy.ts'
+import { describeOutcome, type Restored, type RestoreOutcome } from './restore-outcome.ts'
+import type { CopyAnswers, RestoreDoors, RestoreRequest, RestoreServer, RestoreWork } from './restore-request.ts'
+import { newRunRecord, type RestoreRecord } from './run-record.ts'
 import type { StagedDump } from './staged-dump.ts'
-import { compareWithFingerprint, countRows, notValidated, type Validation } from './validate-copy.ts'
 
-/** Everything that decides how a staged dump is loaded into one database, which this may create. */
-export interface CopyRequest {
-  readonly run: string
-  readonly backup: string | null
-  readonly source: DumpSource | null
-  readonly fingerprint: ContentFingerprint | null
-  readonly database: string
-  /** `create`: new, marked as ours; `existing`: is there (empty, or to be cleaned or added to). */
-  readonly place: 'create' | 'existing'
-  readonly mark: Mark['kind']
-  readonly jobs: number
-  readonly noOwner: boolean
-  readonly noPrivileges: boolean
-  readonly tables: readonly string[]
-  readonly dataOnly: boolean
-  readonly truncate: boolean
-  readonly clean: boolean
-  readonly validate: 'content' | 'rows' | 'none'
-  /** SQL to run before the copy is handed over. */
-  readonly sql: string | null
-  /** Directory for lists and spools. */
-  readonly stage: string
-  /** The maker's time limit for a database nobody fetched; null = none. */
-  readonly expires: string | null
+/**
+ * Restores one dump on a server: the whole story. Plan → agreement → safety backup → read everything → make room → load and validate →
+ * swap or hand over. Nothing is changed before the plan was agreed to, and nothing that is there before the backup was read to its end.
+ */
+export async function restoreDump(request: RestoreRequest, server: RestoreServer, doors: RestoreDoors, context: Context): Promise<RestoreOutcome> {
+  // What killed runs left takes room that this one may need.
+  await sweepStages(request.workDirectory, context)
+  const plan = await planRestore(server, request)
+  if (request.dryRun !== null) {
+    const canRead = request.dryRun === 'read' && judgeSpace(plan.stagingSpace).kind !== 'missing'
+    const found = canRead ? await readOnly(request, doors, context) : []
+    return { plan: { ...plan, warnings: [...plan.warnings, ...found] }, result: null, partial: false }
+  }
+  refuseUnsafe(plan)
+  await doors.approve(plan)
+
+  const work: RestoreWork = { request, server, doors, plan, context }
+  const done = await afterBefore(request.hooks, context, () => carryOut(work))
+  const outcome = describeOutcome(work, done)
+  await handOver(work, outcome)
+  return outcome
 }
 
-/** Ways to the target server besides the admin session. */
-export interface Connections {
-  /** A session of the restoring role in a database of the server. */
-  inside(database: string): Promise<Session>
-  /** An admin session that does not end when the run is cancelled, for cleaning up. */
-  fresh(): Promise<Session>
+async function carryOut(work: RestoreWork): Promise<Restored> {
+  const { request, server, doors, plan, context } = work
+  await sweepExpiredCopies(server.reached.session, context)
+  const safetyBackup = plan.safetyBackup ? await takeSafetyBackup(work) : null
+
+  // Nothing is touched before the backup was read to its end.
+  await using stage = await makeStage(request.workDirectory, request.run, context)
+  await using staged = await doors.stage(stage.path)
+  const unmapped = await mapRoles(request, staged, context)
+
+  await requireLoadable(server.reached, staged, request, context)
+
+  const { host, port } = server.target
+  const record = newRunRecord(request, { host, port, systemIdentifier: await readSystemIdentifier(server.reached.session) }, safetyBackup, context)
+  const { comment } = await makeRoom(work, record)
+  const copy = await loadAndValidate(work, staged, { stage: stage.path, warnings: unmapped }).catch((error: unknown) => {
+    throw plan.action === 'drop-and-restore' || plan.action === 'into-existing' ? withWayBack(error, plan, safetyBackup) : error
+  })
+  if (plan.action === 'swap') return await swapIn(work, copy, record)
+  // The database that was dropped had no mark of ours, so the one in its place has none.
+  if (plan.action === 'drop-and-restore') await commentDatabase(server.reached.session, plan.database, comment)
+  return await keep(work, copy, record)
 }
 
-export interface RestoredCopy {
-  readonly database: string
-  readonly oid: number
-  readonly errors: readonly IgnoredError[]
-  readonly warnings: readonly string[]
-  readonly validation: Validation
-  readonly loadSeconds: number
+/** What a dry run does of the story: the backup is read and decoded, and nothing is changed. Returns warnings. */
+async function readOnly(request: RestoreRequest, doors: RestoreDoors, context: Context): Promise<readonly string[]> {
+  await using stage = await makeStage(request.workDirectory, request.run, context)
+  await using staged = await doors.stage(stage.path)
+  return await mapRoles(request, staged, context)
+}
+
+/** Puts other roles into the staged dump. Returns warnings. */
+async function mapRoles({ roleMap }: RestoreRequest, staged: StagedDump, context: Context): Promise<readonly string[]> {
+  if (roleMap.size === 0) return []
+  const unused = await mapStagedRoles(staged, roleMap, context)
+  return unused.map((name) => `role "${name}" of --role-map does not occur in the dump`)
+}
+
+function refuseUnsafe(plan: RestorePlan): void {
+  const [first, ...others] = plan.refusals
+  if (first !== undefined)
+    throw new Failure('target-unsafe', `this restore is refused: ${first}`, { hints: others, details: { result: { plan, result: null } } })
+}
+
+async function takeSafetyBackup({ request, doors, plan, context }: RestoreWork): Promise<string> {
+  context.emit({ type: 'step-begun', step: 'safety-backup', subject: plan.database, expectedBytes: null })
+  try {
+    return await doors.backUp(plan.database, `before_restore_${plan.database}_${request.run}`)
+  } catch (error) {
+    context.signal.throwIfAborted()
+    throw new Failure('target-unsafe', `"${plan.database}" was not touched: its safety backup failed (${messageOf(error)})`, {
+      cause: error,
+      hints: ['if the server is too damaged to be dumped, go on without: --no-safety-backup (the old database is then kept by rename)'],
+    })
+  }
+}
+
+/** Drops what the plan drops first, by its OID. Returns the comment of what was dropped, for the one that takes its place. */
+async function makeRoom({ server, doors, plan }: RestoreWork, record: RestoreRecord): Promise<{ readonly comment: string | null }> {
+  const admin = server.reached.session
+  if (plan.existing === null) return { comment: null }
+  if (plan.action === 'replace-own-test') await dropOwnedDatabase(admin, plan.existing.oid, 'it is replaced by this test restore')
+  if (plan.action !== 'drop-and-create' && plan.action !== 'drop-and-restore') return { comment: null }
+  const existing = await findDatabase(admin, plan.existing.name)
+  await doors.saveRecord({ ...record, phase: 'dropping', oldOid: plan.existing.oid, oldName: plan.existing.name })
+  if (existing?.oid === plan.existing.oid) await dropByOid(admin, existing)
+  return { comment: existing?.comment ?? null }
+}
+
+/** The swap takes the mark off; only a copy whose run was killed still has it then. No restore takes so long. */
+const unfinishedCopyHours = 7 * 24
+
+async function loadAndValidate(
+  { request, server, plan, context }: RestoreWork,
+  staged: StagedDump,
+  { stage, warnings }: { stage: string; warnings: readonly string[] },
+): Promise<RestoredCopy> {
+  const { run, manifest, jobs, noOwner, noPrivileges, tables, dataOnly, truncate, clean } = request
+  const copy: CopyRequest = {
+    run,
+    backup: manifest?.backup.id ?? null,
+    source: manifest?.source ?? null,
+    fingerprint: manifest?.fingerprint ?? null,
+    knownTables: manifest?.backup.tables ?? [],
+    database: plan.action === 'swap' ? derivedName(plan.database, `_restoring_${run.slice(-4)}`) : plan.database,
+    place: plan.action === 'use-empty' || plan.action === 'into-existing' ? 'existing' : 'create',
+    mark: request.goal.kind === 'test' ? 'test' : 'restore',
+    jobs,
+    noOwner,
+    noPrivileges,
+    tables,
+    dataOnly,
+    truncate,
+    clean,
+    validate: plan.validation,
+    sql: request.sql?.text ?? null,
+    stage,
+    // A copy that is to be swapped in has a name nobody was given: when this run is killed, a later one removes it.
+    expires: plan.action === 'swap' ? utc(context.clock.now().add({ hours: unfinishedCopyHours })) : null,
+  }
+  const restored = await restoreCopy(server.reached, staged, copy, server.connections, context)
+  return { ...restored, warnings: [...warnings, ...restored.warnings, ...(await leftOfRoles({ request, server }, copy))] }
+}
+
+async function leftOfRoles({ request, server }: Pick<RestoreWork, 'request' | 'server'>, copy: CopyRequest): Promise<readonly string[]> {
+  // What an existing database holds besides may well be theirs.
+  if (request.roleMap.size === 0 || copy.place === 'existing') return []
+  await using session = await server.connections.inside(copy.database)
+  return await findReplacedRoles(session, request.roleMap)
+}
+
+/** What was there is gone or half changed: the only thing that matters now is how to get it back. */
+function withWayBack(error: unknown, plan: RestorePlan, safetyBackup: string | null): Failure {
+  const failure = asFailure(error)
+  const what = plan.action === 'into-existing' ? 'was changed as far as the load came' : 'was dropped and could not be restored'
+  const way =
+    safetyBackup === null
+      ? 'no safety backup was taken; choose a backup: tidemark list'
+      : `bring back what was there: tidemark restore ${safetyBackup} --replace`
+  return new Failure(failure.code, `"${plan.database}" ${what}: ${failure.message}`, { cause: error, hints: [way, ...failure.hints], details: failure.details })
+}
+
+/** Puts a copy that is right in the place of the live database, if that is still the one that was planned for. */
+async function swapIn(work: RestoreWork, copy: RestoredCopy, record: RestoreRecord): Promise<Restored> {
+  const { server, doors, plan, context } = work
+  await requireGood(work, copy)
+  const live = await findDatabase(server.reached.session, plan.database)
+  if (live === undefined || live.oid !== plan.existing?.oid || plan.keptAs === null)
+    throw new Failure('target-unsafe', `"${plan.database}" was changed by somebody else while the copy was restored; nothing was swapped`, {
+      hints: [`the copy is "${copy.database}"`],
+    })
+  const request = { live, copy, keptAs: plan.keptAs, record, save: doors.saveRecord }
+  const { warnings, recorded } = await replaceBySwap(server.reached, request, server.connections, context)
+  const { keptAs, database } = plan
+  return { copy: { ...copy, database }, keptAs, safetyBackup: record.safetyBackup, dropped: false, warnings, answers: unasked, recorded }
 }
 
 /**
- * Loads a staged dump into a database beside everything else, and validates it. A database made here is dropped again when
- * anything fails; an existing one is left as far as the load came, which is said.
+ * A copy that differs from what was dumped never takes the place of production; it is dropped again. After --replace=drop there is no old one
+ * to fall back to: there a copy with differences is better than none, and they are said.
  */
-export async function restoreCopy(admin: Reached, staged: StagedDump, request: CopyRequest, connections: Connections, context: Context): Promise<RestoredCopy> {
-  const serverMajor = Math.floor(admin.session.serverVersionNum / 10_000)
-  const archiveMajor = majorOf(staged.content?.dumpVersion ?? null)
-  const { tools, reason } = chooseClientTools(admin.tools, { serverMajor, purpose: 'restore', ...(archiveMajor === null ? {} : { archiveMajor }) })
-  context.emit({ type: 'note', message: reason })
-  const selection = request.tables.length === 0 ? null : await selectFrom(staged, request.tables)
-  const warnings: string[] = (selection?.leftOut ?? []).map(({ what, why }) => `${what} is left out: ${why}`)
+async function requireGood({ server, plan, context }: RestoreWork, copy: RestoredCopy): Promise<void> {
+  const problems = [...copy.errors.map((error) => error.message), ...copy.validation.problems.map((problem) => `${problem.object}: ${problem.message}`)]
+  if (problems.length === 0) return
+  await dropOwnedDatabase(server.reached.session, copy.oid, 'its content was not right').catch((error: unknown) =>
+    context.emit({ type: 'warning', code: 'clean-up-failed', message: messageOf(error) }),
+  )
+  throw new Failure('check-failed', `"${plan.database}" was not replaced: the restored copy is not what was dumped (${problems.length} differences)`, {
+    hints: [...problems.slice(0, 5), 'restore it beside the original to look at it: tidemark restore --as NAME'],
+  })
+}
 
-  let created: number | null = null
-  try {
-    if (request.place === 'create') {
-      const mark: Mark = {
-        kind: request.mark,
-        run: request.run,
-        backup: request.backup,
-        name: request.database,
-        at: utc(context.clock.now()),
-        expires: request.expires,
-      }
-      const made = await createOwnedDatabase(admin.session, {
-        name: request.database,
-        mark,
-        source: request.source,
-        owner: request.noOwner ? null : (request.source?.owner ?? null),
-      })
-      created = made.oid
-      warnings.push(...made.warnings)
-    }
-    const begunMs = context.clock.monotonicMs()
-    if (request.dataOnly && request.truncate) await truncateTables(request, selection?.tables ?? [], connections.inside)
-    const report = await loadDump(
-      staged,
-      { ...request, target: admin.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256, isSuperuser: await isSuperuser(admin.session) },
-      context,
-    )
-    const loadSeconds = (context.clock.monotonicMs() - begunMs) / 1000
-    if (report.incomplete) warnings.push('pg_restore reported more errors than are listed here')
-    for (const note of report.notes) context.emit({ type: 'note', message: `ignored, changes nothing: ${note}` })
-
-    await using session = await connections.inside(request.database)
-    await settle(session, request, warnings)
-    const validation = await validate(session, staged, request, selection?.tables ?? null, connections.inside, context)
-    const [row] = await session.query<{ oid: string }>('SELECT oid::text AS oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()')
-    return { database: request.database, oid: requireOid(row, request.database), errors: report.errors, warnings, validation, loadSeconds }
-  } catch (error) {
-    if (created !== null) await dropAfterFailure(connections, created, context)
-    throw error
+/** The copy is where it was wanted: it is recorded, and a test copy is asked what a drill would ask. */
+async function keep(work: RestoreWork, copy: RestoredCopy, record: RestoreRecord): Promise<Restored> {
+  const { request, server, doors, plan, context } = work
+  const finished: RestoreRecord = {
+    ...record,
+    phase: plan.action === 'drop-and-restore' ? 'dropped' : 'created',
+    endedAt: utc(context.clock.now()),
+    newOid: plan.action === 'use-empty' || plan.action === 'into-existing' ? null : copy.oid,
+    newName: copy.database,
   }
+  const unrecorded = await saveAfterwards(doors.saveRecord, finished, context)
+  const { problems, ...answers } = request.goal.kind === 'test' ? await askCopy(work, copy) : unasked
+  const dropped = request.dropAfterwards && copy.validation.outcome !== 'different'
+  if (dropped) await dropOwnedDatabase(server.reached.session, copy.oid, 'the test is over')
+  const warnings = [...unrecorded, ...problems]
+  return { copy, keptAs: null, safetyBackup: record.safetyBackup, dropped, warnings, answers, recorded: unrecorded.length === 0 }
 }
 
-async function isSuperuser(session: Session): Promise<boolean> {
-  const [row] = await session.query<{ super: boolean }>('SELECT rolsuper AS super FROM pg_catalog.pg_roles WHERE rolname = current_user')
-  return row?.super === true
+const unasked: CopyAnswers = { checks: [], newest: [], problems: [] }
+
+async function askCopy({ server, doors }: RestoreWork, copy: RestoredCopy): Promise<CopyAnswers> {
+  if (doors.ask === null) return unasked
+  await using session = await server.connections.inside(copy.database)
+  return await doors.ask(session)
 }
 
-function majorOf(dumpVersion: string | null): number | null {
-  const match = /^(\d+)/.exec(dumpVersion ?? '')
-  return match === null ? null : Number(match[1])
-}
-
-async function selectFrom(staged: StagedDump, tables: readonly string[]) {
-  if (staged.format === 'plain')
-    throw new Failure('usage-invalid', 'single tables cannot be picked out of a plain SQL dump', {
-      hints: ['restore all of it into a scratch database: --as scratch'],
+/** What follows a finished restore. When it fails the restore stands all the same, and its result goes with the failure. */
+async function handOver({ request, context }: RestoreWork, { plan, result }: RestoreOutcome): Promise<void> {
+  const { hooks, health } = request
+  try {
+    if (hooks.after !== null) await runHook('after', hooks.after, hooks.environment, context)
+    if (health !== null) await waitForHealth(health.url, health.timeoutSeconds, context)
+  } catch (error) {
+    await runHooksAfterFailure(hooks, ['onFailure'], context)
+    const failure = asFailure(error)
+    const undo = result?.keptAs == null ? [] : [`put the old database back: tidemark undo ${request.run}`]
+    throw new Failure(failure.code, `the restore is done, but ${failure.message}`, {
+      cause: error,
+      hints: [...failure.hints, ...undo],
+      details: { ...failure.details, result: { plan, result } },
     })
-  const path = staged.format === 'directory' ? `${staged.path}/toc.dat` : staged.path
-  return selectEntries(await readToc(createReadStream(path)), tables)
-}
-
-async function truncateTables(request: CopyRequest, tables: readonly string[], connect: (database: string) => Promise<Session>): Promise<void> {
-  if (tables.length === 0) throw new Failure('usage-invalid', '--truncate empties selected tables only', { hints: ['name them: --table NAME'] })
-  await using session = await connect(request.database)
-  await session.query(`TRUNCATE ${tables.join(', ')}`)
-}
-
-/** Runs the given SQL, carries the source's per-database settings over, and makes everything durable: the load ran with synchronous_commit off. */
-async function settle(session: Session, request: CopyRequest, warnings: string[]): Promise<void> {
-  if (request.sql !== null) await session.query(request.sql)
-  if (request.place === 'create' && request.source !== null && request.tables.length === 0) {
-    for (const setting of request.source.settings) {
-      try {
-        await session.query(settingStatement(request.database, setting))
-      } catch (error) {
-        warnings.push(`the database setting "${setting.replace('\t', ': ')}" was not carried over: ${messageOf(error)}`)
-      }
-    }
-  }
-  // A commit that writes and waits flushes all WAL before it, that of the unsynchronised ones included.
-  await session.query('SET synchronous_commit = on')
-  await session.query(`SELECT pg_catalog.pg_current_xact_id()`).catch(async () => session.query('SELECT pg_catalog.txid_current()'))
-}
-
-/** `name=value`, with `role<TAB>` before it for a role's setting in this database. List values keep their quotes as PostgreSQL stores them. */
-export function settingStatement(database: string, setting: string): string {
-  const [first = '', rest] = setting.split('\t', 2)
-  const [role, assignment] = rest === undefined ? [null, first] : [first, rest]
-  const cut = assignment.indexOf('=')
-  const name = assignment.slice(0, cut)
-  const value = assignment.slice(cut + 1)
-  // Only these are stored as lists of quoted names (GUC_LIST_QUOTE; pg_dump's variable_is_guc_list_quote has the same six): one literal for the whole would make a single name of them.
-  const isList = [
-    'local_preload_libraries',
-    'search_path',
-    'session_preload_libraries',
-    'shared_preload_libraries',
-    'temp_tablespaces',
-    'unix_socket_directories',
-  ].includes(name.toLowerCase())
-  const who = role === null ? `DATABASE ${quoteIdentifier(database)}` : `ROLE ${quoteIdentifier(role)} IN DATABASE ${quoteIdentifier(database)}`
-  return `ALTER ${who} SET ${name.split('.').map(quoteIdentifier).join('.')} TO ${(isList ? splitNames(value) : [value]).map(quoteLiteral).join(', ')}`
-}
-
-/** The names of a stored list: `"$user", public, "a ""b"""`. An empty list, and one empty name, are both set by ''. */
-function splitNames(list: string): readonly string[] {
-  const names = [...list.matchAll(/"((?:[^"]|"")*)"|([^\s,"]+)/g)].map(([, quoted, bare]) => quoted?.replaceAll('""', '"') ?? bare ?? '')
-  return names.length === 0 ? [''] : names
-}
-
-async function validate(
-  session: Session,
-  staged: StagedDump,
-  request: CopyRequest,
-  selected: readonly string[] | null,
-  connect: (database: string) => Promise<Session>,
-  context: Context,
-): Promise<Validation> {
-  const fingerprint = request.fingerprint
-  if (request.validate === 'none' || request.dataOnly) return notValidated
-  if (request.validate === 'content' && fingerprint !== null && selected === null) {
-    await using second = await connect(request.database)
-    return await compareWithFingerprint([session, second], fingerprint, staged, context)
-  }
-  const tables = fingerprint?.tables ?? staged.content?.tables ?? []
-  const wanted =
-    selected === null
-      ? tables
-      : tables.filter((table) =>
-          selected.some((name) => name === `${table.schema}.${table.name}` || name.replaceAll('"', '') === `${table.schema}.${table.name}`),
-        )
-  return countRows(session, wanted, context)
-}
-
-/** Drops and records go by it: none is better than a wrong one. */
-function requireOid(row: { oid: string } | undefined, database: string): number {
-  const oid = Number(row?.oid)
-  if (!Number.isInteger(oid) || oid <= 0) throw new Failure('database-missing', `the restored database "${database}" is not in the catalogue any more`)
-  return oid
-}
-
-/** A half copy helps nobody. When even dropping fails, its name and mark are said; the next drill or test restore removes it. */
-async function dropAfterFailure(connections: Connections, oid: number, context: Context): Promise<void> {
-  try {
-    await using admin = await connections.fresh()
-    await dropOwnedDatabase(admin, oid, 'the restore failed')
-  } catch (error) {
-    context.emit({ type: 'warning', code: 'clean-up-failed', message: `the unfinished database (OID ${oid}) could not be dropped: ${messageOf(error)}` })
   }
 }

@@ -1,8 +1,11 @@
 import { z } from 'zod'
+import { utc } from '../kernel/clock.ts'
+import type { Context } from '../kernel/context.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import { readObjectIfThere } from '../repository/bytes.ts'
 import { clusterSegment, runKey } from '../repository/layout.ts'
 import type { Storage } from '../storage/storage.ts'
+import type { RestoreRequest } from './restore-request.ts'
 
 /**
  * What a restore did to a server, written to the repository before and after each step that cannot be repeated, so
@@ -32,6 +35,33 @@ const recordSchema = z.object({
 })
 
 export type RestoreRecord = z.infer<typeof recordSchema>
+
+/** The record of a restore that has done nothing yet. */
+export function newRunRecord(
+  request: Pick<RestoreRequest, 'run' | 'cluster' | 'manifest' | 'file' | 'goal'>,
+  server: RestoreRecord['server'],
+  safetyBackup: string | null,
+  context: Pick<Context, 'clock'>,
+): RestoreRecord {
+  return {
+    format: 'tidemark-run/1',
+    run: request.run,
+    cluster: request.cluster,
+    verb: 'restore',
+    startedAt: utc(context.clock.now()),
+    endedAt: null,
+    backup: request.manifest?.backup.id ?? null,
+    file: request.file,
+    phase: 'failed',
+    server,
+    database: request.goal.name,
+    newOid: null,
+    newName: null,
+    oldOid: null,
+    oldName: null,
+    safetyBackup,
+  }
+}
 
 const recordLimitBytes = 1024 * 1024
 

@@ -10,7 +10,8 @@ import { scannedDump } from '../repository/check-stored.ts'
 import { dumpFileOf, type Manifest, type StoredFile } from '../repository/manifest.ts'
 import { outerCompressionOf, plainBytes, readChecked } from '../repository/read-stored.ts'
 import type { Repository } from '../repository/repository.ts'
-import { giveBack, withProgress } from '../stream/chunks.ts'
+import { withProgress } from '../stream/chunks.ts'
+import { makeSeekable } from './seekable-archive.ts'
 
 /** A dump on local disk, decompressed, that was read to its end and found whole. Removed when its scope ends, unless it is the original. */
 export interface StagedDump extends AsyncDisposable {
@@ -22,7 +23,7 @@ export interface StagedDump extends AsyncDisposable {
 }
 
 /** What is known of a staged dump without reading it again. */
-export type StagedContent = Pick<DumpContent, 'sizeBytes' | 'tables' | 'dumpVersion' | 'suspicious'>
+export type StagedContent = Pick<DumpContent, 'sizeBytes' | 'tables' | 'dumpVersion' | 'suspicious' | 'blockOffsets'>
 
 /**
  * Brings a stored dump to local disk, checking every byte on the way: SHA-256, structure, content. Nothing has been done to any server
@@ -53,6 +54,7 @@ async function stageFile(repository: Repository, manifest: Manifest, stage: stri
   await requireSpace(stage, manifest.plainBytes)
   const path = join(stage, format === 'plain' ? 'dump.sql' : 'dump.custom')
   const content = await spool(stagedBytes(repository, manifest, file, context), path)
+  if (format === 'custom') await makeSeekable(path, content.blockOffsets)
   return { format, path, content, [Symbol.asyncDispose]: () => rm(path, { force: true }) }
 }
 
@@ -81,14 +83,18 @@ async function* stagedBytes(repository: Repository, manifest: Manifest, file: St
   })) {
     sizeBytes += chunk.byteLength
     yield chunk
-    // Written by now, and the decompressor made it; what a storage gave may still be the storage's.
-    if (compression !== 'none') giveBack(chunk)
   }
   if (sizeBytes !== manifest.plainBytes)
     throw new Failure('integrity', `${backup.fileName} decompresses to ${sizeBytes} bytes; pg_dump wrote ${manifest.plainBytes}`, {
       details: { object: file.key },
     })
-  return { sizeBytes, tables: backup.tables, dumpVersion: manifest.dumpTool?.replace(/^pg_dump /, '') ?? null, suspicious: [] }
+  return {
+    sizeBytes,
+    tables: backup.tables,
+    dumpVersion: manifest.dumpTool?.replace(/^pg_dump /, '') ?? null,
+    suspicious: [],
+    blockOffsets: manifest.blockOffsets,
+  }
 }
 
 async function stageDirectory(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {

@@ -6,6 +6,7 @@ import { readDirectoryDump } from '../dump/dump-reader.ts'
 import { readForeignDump } from '../dump/foreign-dump.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure, systemCodeOf } from '../kernel/failure.ts'
+import { makeSeekable } from './seekable-archive.ts'
 import { writeToStage, type StagedDump } from './staged-dump.ts'
 
 /** Reads a dump file of whoever made it to its end and, where it is compressed, unpacks it into the stage. The original is never changed. */
@@ -51,6 +52,7 @@ async function stageFile(file: string, stage: string, context: Context): Promise
     onPlain: (chunk) => writeToStage(output, chunk),
   })
   const format = content.kind === 'plain' ? 'plain' : 'custom'
+  await makeSeekable(spool, content.blockOffsets)
   // The copy is what was read and checked; the file itself may be changed by others meanwhile.
   return { format, path: spool, content, [Symbol.asyncDispose]: () => rm(spool, { force: true }) }
 }

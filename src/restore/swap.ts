@@ -2,6 +2,7 @@ import type { Context } from '../kernel/context.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
 import type { Session } from '../postgres/session.ts'
+import { swapObstacles } from './obstacles.ts'
 
 /** One rename of the swap: the database with this OID gets another name. */
 export interface Rename {
@@ -77,45 +78,6 @@ async function requireOid(session: Session, rename: Rename): Promise<void> {
       },
     )
   }
-}
-
-/** What a rename cannot carry along. Each reason names the statement that would clear it. */
-export async function swapObstacles(session: Session, database: string): Promise<readonly string[]> {
-  const obstacles: string[] = []
-  const subscriptions = await session
-    .query<{ subname: string }>('SELECT s.subname FROM pg_catalog.pg_subscription s JOIN pg_catalog.pg_database d ON d.oid = s.subdbid WHERE d.datname = $1', [
-      database,
-    ])
-    .catch(deniedAsNone)
-  for (const { subname } of subscriptions)
-    obstacles.push(`subscription ${subname} feeds this database and would go on feeding the old copy: ALTER SUBSCRIPTION ${quoteIdentifier(subname)} DISABLE`)
-  const slots = await session.query<{ slot_name: string; active: boolean }>(
-    'SELECT slot_name, active FROM pg_catalog.pg_replication_slots WHERE database = $1',
-    [database],
-  )
-  for (const { slot_name } of slots)
-    obstacles.push(
-      `logical slot ${slot_name} is tied to the old database and would not see the new one: SELECT pg_drop_replication_slot(${quoteLiteral(slot_name)})`,
-    )
-  const prepared = await session.query<{ gid: string }>('SELECT gid FROM pg_catalog.pg_prepared_xacts WHERE database = $1', [database])
-  for (const { gid } of prepared)
-    obstacles.push(`the prepared transaction ${gid} would block the rename: ROLLBACK PREPARED ${quoteLiteral(gid)} or COMMIT PREPARED`)
-  const untouchable = await session.query<{ pid: number; usename: string }>(
-    `SELECT a.pid, a.usename FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid
-     WHERE a.datname = $1 AND a.pid <> pg_catalog.pg_backend_pid() AND a.backend_type = 'client backend'
-       AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
-       AND (r.rolsuper OR NOT (pg_catalog.pg_has_role(current_user, a.usesysid, 'MEMBER') OR pg_catalog.pg_has_role(current_user, 'pg_signal_backend', 'MEMBER')))`,
-    [database],
-  )
-  for (const { pid, usename } of untouchable)
-    obstacles.push(`session ${pid} of role ${usename} cannot be ended by this role; end it, or use an adminUrl with more rights`)
-  return obstacles
-}
-
-/** pg_subscription may be read by superusers only before PostgreSQL 16: then there is nothing we can say. */
-function deniedAsNone(error: unknown): readonly never[] {
-  if (error instanceof Failure && error.code === 'permission-denied') return []
-  throw error
 }
 
 async function requireSwappable(session: Session, database: string): Promise<void> {

@@ -3,10 +3,11 @@ import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import { derivedName } from '../postgres/identifiers.ts'
 import type { Session } from '../postgres/session.ts'
-import { dropOwnedDatabase, findDatabaseByOid, formatMark } from './owned-database.ts'
+import { swapObstacles } from './obstacles.ts'
+import { dropOwnedDatabase, findDatabase, findDatabaseByOid, formatMark } from './owned-database.ts'
 import { saveAfterwards, swapStateOf } from './replace-database.ts'
 import type { RestoreRecord } from './run-record.ts'
-import { swapDatabases, swapObstacles } from './swap.ts'
+import { swapDatabases } from './swap.ts'
 
 /** What `undo` would do: swap back, or drop what a restore created. Names what it sets aside. */
 export interface UndoPlan {
@@ -45,7 +46,7 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
         refusals: [`"${old.name}" does not carry the mark of what run ${record.run} replaced, so it is not put in the place of "${record.database}"`],
       }
     }
-    const setAside = derivedName(record.database, `_undone_${stamp}`)
+    const setAside = await freeName(session, record.database, `_undone_${stamp}`)
     const live = await findDatabaseByOid(session, record.newOid)
     return {
       ...base,
@@ -79,6 +80,14 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
   if (created.mark === undefined)
     return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" does not carry the mark of a restored copy any more, so it is not dropped`] }
   return { ...base, kind: 'drop-created', database: created.name, lines: [`drop "${created.name}", which run ${record.run} created`] }
+}
+
+/** Two undos of one database may fall into one second, and what is set aside is never renamed for another. */
+async function freeName(session: Session, database: string, suffix: string): Promise<string> {
+  for (let count = 1; ; count += 1) {
+    const name = derivedName(database, count === 1 ? suffix : `${suffix}_${count}`)
+    if ((await findDatabase(session, name)) === undefined) return name
+  }
 }
 
 /** Carries the plan out and records it. Returns warnings: what is done stays done although its record could not be written. */

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { chunked, collect, errorOf, sampleBytes } from '../../test/support/streams.ts'
 import { isFailure } from '../kernel/failure.ts'
-import { atMost, blocks, fromReadable, giveBack, observe, readAll, withProgress } from './chunks.ts'
+import { atMost, blocks, fromReadable, giveBack, givingBack, readAll, withProgress } from './chunks.ts'
 
 function closed(stream: PassThrough): Promise<void> {
   return new Promise((resolve) => stream.once('close', resolve))
@@ -141,26 +141,22 @@ describe('chunks', () => {
     expect(await errorOf(atMost(chunked(sampleBytes(5), 1), 4, 'x'))).toBeDefined()
   })
 
-  it('are shown to an observer, whose error ends the stream', async () => {
-    let seen = 0
-    await collect(observe(chunked(sampleBytes(1000), 300), (chunk) => (seen += chunk.length)))
-    expect(seen).toBe(1000)
-    const trouble = new Error('not an archive')
-    expect(
-      await errorOf(
-        observe(chunked(sampleBytes(10), 5), () => {
-          throw trouble
-        }),
-      ),
-    ).toBe(trouble)
-  })
-
   it('report progress at most as often as asked, and the full size at the end', async () => {
     const reports: number[] = []
     let nowMs = 0
     const clock = { monotonicMs: () => (nowMs += 40) }
     await collect(withProgress(chunked(sampleBytes(1000), 50), { report: (bytes) => reports.push(bytes), clock, everyMs: 100 }))
     expect(reports).toEqual([150, 300, 450, 600, 750, 900, 1000])
+  })
+})
+
+describe('givingBack', () => {
+  it('takes a chunk back only when the next is asked for', async () => {
+    const chunks = [Buffer.allocUnsafeSlow(65_536), Buffer.allocUnsafeSlow(65_536)]
+    const seen: boolean[] = []
+    for await (const chunk of givingBack(Readable.from(chunks))) seen.push(chunk.byteLength > 0)
+    expect(seen).toEqual([true, true])
+    expect(chunks.map(({ byteLength }) => byteLength)).toEqual([0, 0])
   })
 })
 

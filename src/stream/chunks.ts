@@ -121,6 +121,14 @@ export function giveBack({ buffer, byteOffset, byteLength }: Uint8Array): void {
   if (isWhole && byteLength >= leastGivenBack && buffer instanceof ArrayBuffer) buffer.transfer(0)
 }
 
+/** The same chunks, each given back when the next is asked for: for a consumer that is done with a chunk by then, of a source whose chunks nobody else keeps. */
+export async function* givingBack(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void, undefined> {
+  for await (const chunk of source) {
+    yield chunk
+    giveBack(chunk)
+  }
+}
+
 /** Everything in one buffer. More than `maxBytes` is an `integrity` failure naming `what`, thrown before it is held in memory. */
 export async function readAll(source: AsyncIterable<Uint8Array>, maxBytes: number, what = 'the stream'): Promise<Uint8Array> {
   const chunks: Uint8Array[] = []
@@ -135,14 +143,6 @@ export async function* atMost(source: AsyncIterable<Uint8Array>, maxBytes: numbe
     sizeBytes += chunk.length
     if (sizeBytes > maxBytes)
       throw new Failure('integrity', `cannot read ${what}: it has more than the ${maxBytes} bytes that it may have`, { details: { maxBytes } })
-    yield chunk
-  }
-}
-
-/** Shows every chunk to `see` before passing it on; what `see` throws ends the stream. `see` must not change the bytes. */
-export async function* observe(source: AsyncIterable<Uint8Array>, see: (chunk: Uint8Array) => void): AsyncGenerator<Uint8Array, void, undefined> {
-  for await (const chunk of source) {
-    see(chunk)
     yield chunk
   }
 }

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import type { Gunzip, ZstdDecompress } from 'node:zlib'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
+import { resultRoomBytes } from './chunks.ts'
 
 /**
  * The bytes that a decoder of `node:zlib` makes of `source`. Errors of the source pass as themselves; errors of the decoder go
@@ -39,13 +40,19 @@ export async function* throughDecoder(
 
   void feed()
   try {
-    for await (const chunk of decoder) yield chunk as Uint8Array
+    for await (const chunk of decoder) yield apart(chunk as Uint8Array)
     return last.subarray(last.length - (fedBytes - decoder.bytesWritten))
   } catch (error) {
     throw sourceFailure === undefined ? explain(error) : sourceFailure.error
   } finally {
     decoder.destroy()
   }
+}
+
+/** zlib goes on filling what is left of a buffer after it gave the first part; a part that nearly is the whole would look like one to `giveBack`. */
+function apart(piece: Uint8Array): Uint8Array {
+  const left = piece.buffer.byteLength - piece.byteLength
+  return piece.byteOffset === 0 && left > 0 && left <= resultRoomBytes ? Uint8Array.from(piece) : piece
 }
 
 /** Errors of zlib's decoders carry these codes; anything else (no memory, our own mistakes) must not be called damage. */

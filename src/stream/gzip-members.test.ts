@@ -1,10 +1,11 @@
+import { once } from 'node:events'
 import { setImmediate as turn } from 'node:timers/promises'
-import { createGunzip, gzipSync } from 'node:zlib'
+import { constants, createGunzip, createGzip, gzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { chunked, collect, errorOf, judge, sampleBytes } from '../../test/support/streams.ts'
 import { isFailure } from '../kernel/failure.ts'
-import { fromReadable } from './chunks.ts'
+import { fromReadable, givingBack } from './chunks.ts'
 import { contentBytesOf } from './gzip-format.ts'
 import { compressGzip, decompressGzip } from './gzip-members.ts'
 
@@ -132,6 +133,27 @@ describe('gzip members', () => {
 })
 
 describe('gzip files of other programs', () => {
+  it('come out unharmed when each chunk is given back, also where zlib still has a little room in its buffer', async () => {
+    const decoderBuffer = 1 << 18
+    for (const room of [0, 1, 32, 64, 65]) {
+      // Small enough to reach the decoder in one write, so that its first output is nearly a whole buffer.
+      const first = Buffer.alloc(decoderBuffer - room, sampleBytes(100, 1))
+      const second = sampleBytes(50_000, 2)
+      const encoder = createGzip({ level: 9 })
+      const pieces: Buffer[] = []
+      encoder.on('data', (piece: Buffer) => pieces.push(piece))
+      await new Promise<void>((resolve) => encoder.write(first, () => encoder.flush(constants.Z_SYNC_FLUSH, resolve)))
+      const boundary = Buffer.concat(pieces).length
+      encoder.end(second)
+      await once(encoder, 'end')
+      const stored = Buffer.concat(pieces)
+
+      const copies: Buffer[] = []
+      for await (const chunk of givingBack(decompressGzip(chunked(stored, boundary, stored.length), unbounded))) copies.push(Buffer.from(chunk))
+      expect(Buffer.concat(copies).equals(Buffer.concat([first, second])), `room ${room}`).toBe(true)
+    }
+  })
+
   const plain = sampleBytes(1_500_000)
 
   it.each(['-1', '-6', '-9', '--rsyncable'])('made by gzip %s are read', async (level) => {

@@ -2,7 +2,7 @@ import { promisify } from 'node:util'
 import { createGunzip, gunzip, gzip } from 'node:zlib'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import { ByteCursor } from './byte-cursor.ts'
-import { atMost, blocks } from './chunks.ts'
+import { atMost, blocks, resultRoomBytes } from './chunks.ts'
 import { damaged, isDecodingError, throughDecoder } from './decoder.ts'
 import { contentBytesOf, isGzip, numberedMember, ourHeaderBytes, parseNumberedMember } from './gzip-format.ts'
 import { mapInOrder, prefetchBytes } from './prefetch.ts'
@@ -97,7 +97,7 @@ async function decompressMember({ bytes, offset }: NumberedMember): Promise<Uint
   const contentBytes = contentBytesOf(bytes)
   if (contentBytes > memberBytes) throw invalid(`a member claims ${contentBytes} bytes of content`, offset)
   try {
-    const content = await decompress(bytes, { chunkSize: Math.max(contentBytes, 64), maxOutputLength: Math.max(contentBytes, 1) })
+    const content = await decompress(bytes, { chunkSize: contentBytes + resultRoomBytes, maxOutputLength: Math.max(contentBytes, 1) })
     if (content.length === contentBytes) return content
   } catch (error) {
     throw explained(error, offset)

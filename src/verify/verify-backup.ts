@@ -69,7 +69,7 @@ async function readWhole(repository: Repository, record: BackupRecord, context: 
 async function noted(repository: Repository, state: ClusterState, entry: NewEntry & { backup: string }, context: Context): Promise<ClusterState> {
   try {
     const after = await append(repository.storage, state, entry, context, { check: requireLiving(entry.backup) })
-    await updateLatestAlias(repository.storage, after)
+    await updateLatestAlias(repository.storage, after, context)
     return after
   } catch (error) {
     if (!isFailure(error, 'storage-denied')) throw error

@@ -3,7 +3,7 @@ import { takeBackups } from '../../src/api/take-backups.ts'
 import { livingBackups } from '../../src/repository/cluster-log.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import { faultyStorage, type FaultPlan, type Operation } from '../support/faulty-storage.ts'
-import { orphansIn, repositoryProblems, samePicture } from '../support/repository-state.ts'
+import { orphansIn, repositoryProblems, samePicture, wholeButUncommitted } from '../support/repository-state.ts'
 import { sweptPlaces } from '../support/sweep-places.ts'
 import { clusterName, sweepRoom, type SweepRoom } from '../support/sweep-room.ts'
 import { eachOf, endingOf, everyPlan, isComplete, nameOf, seeded } from '../support/sweep.ts'
@@ -52,11 +52,18 @@ async function backupUnder(plan: FaultPlan, storage: Storage, operations: readon
   // A fault that came before anything was written leaves nothing that a rerun could stumble over.
   if (samePicture(after.now, room.base)) return wrong
 
+  const whole = wholeButUncommitted(after.state, after.now)
   const rerun = await endingOf(() => takeBackups(room.workspace(storage)))
   if (rerun.kind !== 'done') say(`the rerun did not succeed: ${JSON.stringify(rerun)}`)
   const final = await repositoryProblems(storage, expectation, room.context)
   for (const problem of final.problems) say(`after the rerun: ${problem}`)
-  if (livingBackups(final.state).length !== room.earlier.length + made + 1) say(`after the rerun there are ${livingBackups(final.state).length} backups`)
+  const expected = room.earlier.length + made + whole.listed.length + 1
+  if (livingBackups(final.state).length !== expected) say(`after the rerun there are ${livingBackups(final.state).length} backups, not ${expected}`)
+  for (const id of whole.listed) if (final.state.backups.get(id)?.deleted !== null) say(`the rerun did not list the whole backup ${id}`)
+  // A whole dump is never removed, and nothing else is kept.
+  const spared = [...final.state.sparedKeys]
+  if (spared.toSorted().join() !== whole.spared.toSorted().join()) say(`the rerun spared ${spared.join()}, not ${whole.spared.join()}`)
+  for (const key of spared) if (!final.now.objects.has(key)) say(`the rerun said that it spared ${key}, and it is gone`)
   for (const orphan of await orphansIn(storage, clusterName, room.context)) say(`after the rerun nothing refers to ${orphan}`)
   return wrong
 }

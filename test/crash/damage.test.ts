@@ -154,6 +154,25 @@ describe('a commit log that was tampered with', () => {
     expect(wrong).toEqual([])
   })
 
+  it('and has lost its end costs no backup: the next run finds every dump whole, lists it again, and all of them verify', async () => {
+    const wrong: string[] = []
+    for (const [cut, key] of entries().entries()) {
+      const storage = await prepared()
+      for (const lost of entries().slice(cut)) await storage.delete(lost)
+      await takeBackups(room.workspace(storage))
+      const after = await takePicture(storage)
+      for (const [kept, bytes] of room.base.objects) {
+        if (!kept.startsWith('.tidemark/') && Buffer.compare(after.objects.get(kept) ?? Buffer.of(), bytes) !== 0)
+          wrong.push(`without ${key} and later: ${kept} is gone`)
+      }
+      const { backups } = await verifyBackups(room.workspace(storage), { all: true })
+      if (backups.length !== 3 || backups.some(({ valid }) => !valid)) wrong.push(`without ${key} and later: ${JSON.stringify(backups)}`)
+      // The newest is what was taken last, and not what was found again.
+      if (backups.slice(0, 1).some(({ id }) => room.earlier.some((earlier) => earlier.id === id))) wrong.push(`without ${key}: an old backup is the newest`)
+    }
+    expect(wrong).toEqual([])
+  })
+
   it('with an entry of another repository in it is refused', async () => {
     const other = await prepared()
     await takeBackups(room.workspace(other))

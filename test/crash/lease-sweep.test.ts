@@ -7,7 +7,7 @@ import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import { faultyStorage, type Operation } from '../support/faulty-storage.ts'
 import { pausedStorage } from '../support/paused-storage.ts'
-import { orphansIn, putPicture, repositoryProblems, takePicture } from '../support/repository-state.ts'
+import { orphansIn, putPicture, repositoryProblems, takePicture, wholeButUncommitted } from '../support/repository-state.ts'
 import { sweptPlaces } from '../support/sweep-places.ts'
 import { clusterName, sweepRoom, type SweepRoom } from '../support/sweep-room.ts'
 import { eachOf, endingOf, isComplete, seeded } from '../support/sweep.ts'
@@ -54,6 +54,9 @@ async function suspendedAt(
   const paused = pausedStorage(storage, { at: number, when })
   const first = endingOf(() => takeBackups(room.workspace(paused)))
   await Promise.race([paused.reached, first])
+  // The other lists what it finds whole, though its writer is only suspended: that one is fenced all the same.
+  const seen = await repositoryProblems(storage, { cluster: clusterName, before: room.base }, room.context)
+  const whole = expected === 'fenced' ? wholeButUncommitted(seen.state, seen.now).listed : []
   const second = await endingOf(() => takeBackups(room.workspace(storage)))
   if (second.kind !== 'done') wrong.push(`the second run did not succeed: ${JSON.stringify(second)}`)
   const between = await takePicture(storage)
@@ -65,7 +68,8 @@ async function suspendedAt(
   const made = livingBackups(after.state).length - room.earlier.length
   if (expected === 'fenced') {
     if (ending.kind !== 'failed' || ending.exitCode !== 11) wrong.push(`the suspended run did not exit 11: ${JSON.stringify(ending)}`)
-    if (made !== 1) wrong.push(`there are ${made} new backups`)
+    if (made !== 1 + whole.length) wrong.push(`there are ${made} new backups`)
+    for (const id of whole) if (after.state.backups.get(id)?.state !== 'stored') wrong.push(`the whole backup ${id} is not listed as stored`)
   } else {
     if (ending.kind !== 'done') wrong.push(`the suspended run did not succeed: ${JSON.stringify(ending)}`)
     if (made !== 2) wrong.push(`there are ${made} new backups`)

@@ -6,7 +6,7 @@ import { sharedCluster } from '../support/cluster.ts'
 import { openShop, type Shop } from '../support/shop.ts'
 import { debianClients, stockClient } from '../support/stock-tools.ts'
 
-/** cli.md "JSON keys that scripts may rely on", seed-details 11 and ruling 22. A key that is missing breaks somebody's script, so each is named here. */
+/** The JSON keys that scripts may rely on. A key that is missing breaks somebody's script, so each is named here. */
 const backupKeys =
   `id cluster database type state name startedAt endedAt sizeBytes storedBytes checksum format compression encryption key path postgresVersion startLsn stopLsn
   timeline tables category keptUntil keptBecause pinned repositories container user hostname fileName toolVersion partial`.split(/\s+/)

@@ -1,4 +1,4 @@
-import { lstat, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises'
+import { lstat, readdir, readFile, readlink, rename, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -169,6 +169,16 @@ describe('layout tiered', () => {
     if (day.dayOfWeek !== 7) expect(await readdir(join(other.room.repository, folders.weekly))).toEqual([first.fileName])
     if (day.day !== 1) expect(await readdir(join(other.room.repository, folders.monthly))).toEqual([first.fileName])
     expect(await readlink(join(other.room.repository, 'latest_backup.dump.zst'))).toBe(second.key)
+
+    // A copy is the backup's file like any other, as long as the backup is whole; then it is what is left.
+    const copy = join(folders.monthly, first.fileName)
+    const text = await other.room.run(['verify', `./backups/${copy}`])
+    expect(`${text.stdout}${text.stderr}`).toContain(first.id)
+    const original = join(other.room.repository, first.key)
+    await rename(original, `${original}.away`)
+    const rescued = await other.room.run(['verify', `./backups/${copy}`])
+    expect([rescued.exitCode, `${rescued.stdout}${rescued.stderr}`.includes(first.id)]).toEqual([0, false])
+    await rename(`${original}.away`, original)
 
     await other.room.json(['delete', first.id, '--yes'])
     for (const folder of Object.values(folders)) expect(await readdir(join(other.room.repository, folder)).catch(() => [])).not.toContain(first.fileName)

@@ -3,7 +3,7 @@ import { readObject } from '../../src/repository/bytes.ts'
 import { checkStoredDump } from '../../src/repository/check-stored.ts'
 import { livingBackups, type ClusterState } from '../../src/repository/cluster-log.ts'
 import { readClusterLog } from '../../src/repository/commit-log.ts'
-import { commitKey, repositoryKey } from '../../src/repository/layout.ts'
+import { commitKey, manifestKey, repositoryKey } from '../../src/repository/layout.ts'
 import { readManifest } from '../../src/repository/manifest.ts'
 import type { Context } from '../../src/kernel/context.ts'
 import type { Storage } from '../../src/storage/storage.ts'
@@ -85,10 +85,13 @@ function record(state: ClusterState, key: string): boolean {
   return livingBackups(state).some(({ facts }) => facts.key === key && facts.format === 'directory')
 }
 
-/** Objects that nothing refers to: after a run that ended well there are none. Evidence (proofs, run records) is kept for itself. */
+/**
+ * Objects that nothing refers to: after a run that ended well there are none. Evidence (proofs, run records) is kept for itself, and whole dumps
+ * that a sweeper spared are named in the log: who looks for them asks `sparedKeys`.
+ */
 export async function orphansIn(storage: Storage, cluster: string, context: Context): Promise<string[]> {
   const state = await readClusterLog(storage, cluster, context)
-  const owned = new Set([repositoryKey])
+  const owned = new Set([repositoryKey, ...state.sparedKeys])
   for (let entry = 1; entry <= state.head; entry += 1) owned.add(commitKey(cluster, entry))
   for (const backup of state.backups.values()) {
     owned.add(backup.manifest.key)
@@ -102,6 +105,18 @@ export async function orphansIn(storage: Storage, cluster: string, context: Cont
   if (state.open !== null) orphans.push(`(run ${state.open.run} is still open)`)
   for (const run of state.interrupted) orphans.push(`(run ${run.run} was not swept)`)
   return orphans
+}
+
+/**
+ * What the next run finds of one that did not commit and did not give up: `listed`, the backups whose manifest is there, so that it commits them
+ * again; `spared`, the names of a dump that lies beside its `.info` and has no manifest, which it leaves alone.
+ */
+export function wholeButUncommitted(state: ClusterState, now: Picture): { readonly listed: readonly string[]; readonly spared: readonly string[] } {
+  const { open } = state
+  if (open === null || open.abandoned || open.committed !== null) return { listed: [], spared: [] }
+  if (now.objects.has(manifestKey(state.cluster, open.run))) return { listed: [open.run], spared: [] }
+  const there = open.objects.filter((key) => now.objects.has(key))
+  return { listed: [], spared: there.some((key) => key.endsWith('.info')) ? there : [] }
 }
 
 /** Whether two pictures show the same. */

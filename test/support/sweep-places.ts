@@ -14,7 +14,7 @@ export interface SweptPlace extends AsyncDisposable {
   readonly storage: Storage
 }
 
-/** Where sweeps are run, and which share of the faults in the fast form (rulings 28). */
+/** Where sweeps are run, and which share of the faults in the fast form. */
 export const sweptPlaces: readonly { readonly name: string; readonly share: number; open(picture: Picture): Promise<SweptPlace> }[] = [
   { name: 'memory', share: 1, open: (picture) => filled(memoryStorage({ clock: systemClock }), picture, async () => undefined) },
   {

@@ -23,12 +23,14 @@ export interface RestoreFlags extends GlobalFlags {
   jobs?: number
   owner: boolean
   privileges: boolean
+  roleMap?: string[]
   runSql?: string
   before?: string
   after?: string
   healthUrl?: string
   healthTimeout?: string
   safetyBackup: boolean
+  spaceCheck: boolean
   validate?: 'content' | 'rows' | 'none'
   verify: boolean
   dryRun?: boolean
@@ -57,12 +59,14 @@ export function restoreCommand(): Command {
     .option('--jobs <n>', 'parallel restore workers', parseCount)
     .option('--no-owner', 'everything belongs to the restoring role')
     .option('--no-privileges', 'leave GRANT and REVOKE out')
+    .option('--role-map <old=new>', 'what the dump gives to role OLD goes to NEW: owners, grants, policies; may be given several times', collect)
     .option('--run-sql <file>', 'run this SQL in the restored database before it is handed over')
     .option('--before <command>', 'command to run first (words and quotes, but no shell); a failure stops everything')
     .option('--after <command>', 'command to run at the end, also after a failure')
     .option('--health-url <url>', 'wait until this URL answers with success')
     .option('--health-timeout <duration>', 'how long to wait for it', '120s')
     .option('--no-safety-backup', 'with --replace: go on without a safety backup (the old database is kept by rename)')
+    .option('--no-space-check', 'go on although the server seems to have too little room (the source may have held many dead rows)')
     .addOption(new Option('--validate <how>', 'compare content, count rows, or nothing').choices(['content', 'rows', 'none']))
     .option('--no-verify', 'with --dry-run: do not read the backup')
     .option('--to <moment>', 'point-in-time recovery (needs base backups)')

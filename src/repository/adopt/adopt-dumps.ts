@@ -8,6 +8,7 @@ import { Tally } from '../../stream/tally.ts'
 import { newBackupId, type Backup, type BackupFacts } from '../backup.ts'
 import { readObjectIfThere } from '../bytes.ts'
 import { checkStoredDump } from '../check-stored.ts'
+import { livingBackups } from '../cluster-log.ts'
 import { digestOf } from '../commit-entry.ts'
 import { readClusterLog } from '../commit-log.ts'
 import { describeBackup, findBackup } from '../find-backup.ts'
@@ -77,8 +78,10 @@ export async function adoptDumps(repository: Repository, dumps: readonly Adoptab
         () => objects,
         context,
         async (lease) => {
-          const committed = await take(lease, dump, keys)
-          if (!committed) await removeOrphans(repository, lease, objects)
+          // A run that died just before its commit is listed again by whoever takes the lease: that was us.
+          const before = livingBackups(lease.state()).find(({ facts }) => facts.checksum === `sha256:${dump.dump.sha256}`)
+          if (before !== undefined) changed.push({ file: dump.verdict.file, reason: `the same bytes are backup ${before.facts.id} by now` })
+          else if (!(await take(lease, dump, keys))) await removeOrphans(repository, lease, objects)
         },
       )
     }
@@ -261,6 +264,7 @@ function manifestOf(repository: Repository, facts: BackupFacts, { dump }: Taking
     source: null,
     files: [...files],
     plainBytes: content.sizeBytes,
+    blockOffsets: content.blockOffsets.map(([dumpId, offset]) => [dumpId, offset]),
     fingerprint: content.fingerprint,
     leftOut: [],
     warnings: [...dump.verdict.warnings],
@@ -334,10 +338,10 @@ function changedMeanwhile(file: string): Failure {
   return new Failure('integrity', `${file} changed after it was read, so something still writes to it`, { details: { changedMeanwhile: true } })
 }
 
-/** The backups exist; an alias that cannot be moved (an absolute link of somebody's script) is said and changes nothing. */
+/** The backups exist; an alias that cannot be moved is said and changes nothing. */
 async function tidy(repository: Repository, cluster: string, context: Context): Promise<readonly string[]> {
   try {
-    await updateLatestAlias(repository.storage, await readClusterLog(repository.storage, cluster, context))
+    await updateLatestAlias(repository.storage, await readClusterLog(repository.storage, cluster, context), context)
     return []
   } catch (error) {
     if (!(error instanceof Failure)) throw error

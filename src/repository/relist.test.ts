@@ -1,0 +1,301 @@
+import { describe, expect, test } from 'vitest'
+import { systemClock } from '../kernel/clock.ts'
+import type { Context } from '../kernel/context.ts'
+import type { Event } from '../kernel/event.ts'
+import { memoryStorage } from '../storage/memory.ts'
+import type { Storage } from '../storage/storage.ts'
+import { keysInUse } from './adopt/keys-in-use.ts'
+import type { BackupFacts } from './backup.ts'
+import { readObject } from './bytes.ts'
+import { livingBackups, latestGood } from './cluster-log.ts'
+import { readClusterLog } from './commit-log.ts'
+import { digestOf } from './commit-entry.ts'
+import { commitKey, commitsPrefix, manifestKey } from './layout.ts'
+import { takeLease, type Lease, type Whereabouts } from './lease.ts'
+import { encodeManifest, type StoredFile } from './manifest.ts'
+
+const gone: Whereabouts = { self: { host: 'a', pid: 1, place: null, startedTicks: null }, isGone: async () => true }
+const bytes = Buffer.from('a dump')
+
+function facts(id: string, format: BackupFacts['format']): BackupFacts {
+  const fileName = format === 'directory' ? `${id}.d` : `${id}.dump`
+  return {
+    id,
+    cluster: 'nexo',
+    database: 'nexo',
+    type: 'dump',
+    name: null,
+    key: fileName,
+    fileName,
+    format,
+    tables: [],
+    startedAt: `2026-11-21T10:0${id}:00.000Z`,
+    endedAt: `2026-11-21T10:0${id}:30.000Z`,
+    sizeBytes: 6,
+    storedBytes: 6,
+    checksum: `sha256:${id}`,
+    compression: 'none',
+    encryption: null,
+    postgresVersion: null,
+    startLsn: null,
+    stopLsn: null,
+    timeline: null,
+    container: null,
+    user: null,
+    category: 'daily',
+    hostname: null,
+    toolVersion: '0',
+    partial: false,
+    safety: false,
+    committedAs: 'verified',
+    adopted: false,
+  } as const
+}
+
+interface Scene {
+  readonly storage: Storage
+  readonly events: Event[]
+  readonly context: Context
+  keys(): Promise<readonly string[]>
+  /** Writes what a backup run writes, in its order, up to (not including) the step named. */
+  run(id: string, options?: { readonly until?: Step; readonly format?: BackupFacts['format']; readonly verb?: string }): Promise<Lease>
+  /** Removes the log's entries from `first` on, as if an older copy of it had been put back. */
+  cutLog(first: number): Promise<void>
+  next(run?: string): Promise<Lease>
+  listed(): Promise<Record<string, string>>
+}
+type Step = 'info' | 'manifest' | 'commit' | 'end'
+
+function scene(): Scene {
+  const storage = memoryStorage({ clock: systemClock })
+  const events: Event[] = []
+  const context: Context = { clock: systemClock, emit: (event) => events.push(event), signal: new AbortController().signal }
+  const keys = async () => {
+    const found: string[] = []
+    for await (const { key } of storage.list('')) if (!key.startsWith('.tidemark/')) found.push(key)
+    return found
+  }
+  const next = (run = 'next') => takeLease(storage, { cluster: 'nexo', run, verb: 'backup', objects: () => [] }, gone, context)
+  return {
+    storage,
+    events,
+    context,
+    keys,
+    next,
+    async run(id, { until, format = 'custom', verb = 'backup' } = {}) {
+      const backup = facts(id, format)
+      const contents = format === 'directory' ? [`${id}.d/toc.dat`, `${id}.d/1.dat`] : [`${id}.dump`]
+      const objects = [format === 'directory' ? `${id}.d/` : `${id}.dump`, `${id}.info`, `${id}.globals.sql`]
+      const lease = await takeLease(storage, { cluster: 'nexo', run: id, verb, objects: () => objects }, gone, context)
+      for (const key of contents) await storage.put(key, bytes)
+      await storage.put(`${id}.globals.sql`, bytes)
+      if (until === 'info') return lease
+      await storage.put(`${id}.info`, bytes)
+      if (until === 'manifest') return lease
+      const sha256 = 'aa'
+      const files: StoredFile[] = [
+        ...contents.map((key) => ({ key, role: format === 'directory' ? ('part' as const) : ('dump' as const), sizeBytes: bytes.length, sha256 })),
+        { key: `${id}.globals.sql`, role: 'globals', sizeBytes: bytes.length, sha256 },
+        { key: `${id}.info`, role: 'info', sizeBytes: bytes.length, sha256: '' },
+      ]
+      const manifest = encodeManifest({
+        format: 'tidemark-manifest/1',
+        repository: 'r',
+        cluster: 'nexo',
+        backup,
+        source: null,
+        files,
+        plainBytes: 6,
+        fingerprint: null,
+        leftOut: [],
+        warnings: [],
+        dumpTool: null,
+        selection: null,
+        blockOffsets: [],
+      })
+      await storage.put(manifestKey('nexo', id), manifest)
+      if (until === 'commit') return lease
+      await lease.append({ kind: 'backup', epoch: lease.epoch, backup, manifest: { key: manifestKey('nexo', id), sha256: digestOf(manifest) }, run: id })
+      if (until !== 'end') await lease.end('ok')
+      return lease
+    },
+    async cutLog(first) {
+      for await (const { key } of storage.list(commitsPrefix('nexo'))) if (key >= commitKey('nexo', first)) await storage.delete(key)
+    },
+    listed: async () => Object.fromEntries(livingBackups(await readClusterLog(storage, 'nexo', context)).map((record) => [record.facts.id, record.state])),
+  }
+}
+
+const warnings = ({ events }: Scene) => events.flatMap((event) => (event.type === 'warning' ? [`${event.code}: ${event.message}`] : []))
+
+describe('a commit log that lost its end', () => {
+  test.for([
+    { lost: 'the end of the newest run', first: 6, states: { 2: 'verified', 1: 'verified' } },
+    { lost: 'the commit of the newest backup', first: 5, states: { 2: 'stored', 1: 'verified' } },
+    { lost: 'the whole newest run', first: 4, states: { 2: 'stored', 1: 'verified' } },
+    { lost: 'two backups', first: 2, states: { 2: 'stored', 1: 'stored' } },
+    { lost: 'everything', first: 1, states: { 2: 'stored', 1: 'stored' } },
+  ])('($lost) costs no dump: the next run lists again what it finds, in the order of time', async ({ first, states }) => {
+    const room = scene()
+    await room.run('1')
+    await room.run('2')
+    await room.cutLog(first)
+    const before = await room.keys()
+    const lease = await room.next()
+    expect(await room.keys()).toEqual(before)
+    expect(await room.listed()).toEqual(states)
+    expect(latestGood(lease.state())?.facts.id).toBe('2')
+    expect(warnings(room)).toHaveLength(Object.values(states).filter((state) => state === 'stored').length)
+    for (const warning of warnings(room)) expect(warning).toMatch(/^backup-relisted: .*listed again; read it back with: tidemark verify \d$/)
+    // Nothing is left to be found by the run after it.
+    await lease.end('ok')
+    room.events.length = 0
+    await (await room.next('after')).end('ok')
+    expect(warnings(room)).toEqual([])
+    expect(await room.listed()).toEqual(states)
+  })
+
+  test('never takes the listing for the run that did it: what that run then writes and gives up is removed', async () => {
+    const room = scene()
+    await room.run('1')
+    await room.cutLog(2)
+    const lease = await takeLease(room.storage, { cluster: 'nexo', run: '2', verb: 'backup', objects: () => ['2.dump'] }, gone, room.context)
+    await room.storage.put('2.dump', bytes)
+    expect(lease.state().open?.committed).toBe(null)
+    await (await room.next('3')).end('ok')
+    expect(await room.keys()).toEqual(['1.dump', '1.globals.sql', '1.info'])
+    expect(Object.keys(await room.listed())).toEqual(['1'])
+  })
+
+  test('and a sweeper that dies at any moment still cost no dump', async () => {
+    const calm = scene()
+    await calm.run('1', { until: 'end' })
+    await calm.cutLog(2)
+    const { storage } = calm
+    let left = 0
+    const dying: Storage = new Proxy(storage, {
+      get(target, name: keyof Storage) {
+        const member = target[name]
+        if (name !== 'put' && name !== 'delete') return member
+        return (...given: readonly unknown[]) => {
+          left -= 1
+          return left < 0 ? Promise.reject(new Error('dead')) : (member as (...given: readonly unknown[]) => unknown).apply(target, [...given])
+        }
+      },
+    })
+    for (let steps = 0; steps < 12; steps += 1) {
+      left = steps
+      await takeLease(dying, { cluster: 'nexo', run: `n${steps}`, verb: 'backup', objects: () => [] }, gone, calm.context).catch(() => undefined)
+      expect(await calm.keys()).toEqual(['1.dump', '1.globals.sql', '1.info'])
+    }
+    left = 1000
+    await (await calm.next('last')).end('ok')
+    expect(await calm.listed()).toEqual({ 1: 'stored' })
+  })
+
+  test('of a directory dump that is not whole any more: it is listed as damaged, and nothing of it is removed', async () => {
+    const room = scene()
+    await room.run('1', { format: 'directory' })
+    await room.cutLog(2)
+    await room.storage.delete('1.d/toc.dat')
+    await room.next()
+    expect(await room.keys()).toEqual(['1.d/1.dat', '1.globals.sql', '1.info'])
+    expect(await room.listed()).toEqual({ 1: 'damaged' })
+    expect(warnings(room)).toEqual([expect.stringMatching(/as damaged: 1\.d\/toc\.dat: it is gone/)])
+  })
+
+  test('and its manifests: a dump beside its .info is kept, its names are told to the log, and adoption may have it', async () => {
+    for (const damage of ['lost', 'unreadable'] as const) {
+      const room = scene()
+      await room.run('1')
+      await room.cutLog(2)
+      if (damage === 'lost') await room.storage.delete(manifestKey('nexo', '1'))
+      else await room.storage.put(manifestKey('nexo', '1'), Buffer.from('{}'))
+      const lease = await room.next()
+      expect(await room.keys()).toEqual(['1.dump', '1.globals.sql', '1.info'])
+      expect([...lease.state().sparedKeys]).toEqual(['1.dump', '1.info', '1.globals.sql'])
+      expect(warnings(room).at(-1)).toMatch(/^orphans-spared: 1\.dump .* is kept, and nobody will remove it; .*repo adopt/)
+      const repository = { name: 'local', id: 'r', layout: 'flat', storage: room.storage } as const
+      expect((await keysInUse(repository, lease.state(), room.context)).has('1.dump')).toBe(false)
+      // A new dump still never gets its name.
+      expect(lease.state().burntKeys.has('1.dump')).toBe(true)
+      await lease.end('ok')
+      room.events.length = 0
+      await room.next('after')
+      expect(await room.keys()).toEqual(['1.dump', '1.globals.sql', '1.info'])
+      if (damage === 'lost') expect(warnings(room)).toEqual([])
+    }
+  })
+
+  test('brings back nothing of a deleted backup: where no dump is left its manifest goes, too', async () => {
+    const room = scene()
+    await room.run('1')
+    await room.cutLog(1)
+    await room.storage.delete('1.dump')
+    await room.next()
+    expect(await room.listed()).toEqual({})
+    expect(await room.storage.stat(manifestKey('nexo', '1'))).toBeUndefined()
+    expect(await room.keys()).toEqual(['1.globals.sql', '1.info'])
+  })
+
+  test('lists an older dump again behind a newer one that the log knows, so that it never becomes the latest', async () => {
+    const room = scene()
+    await room.run('1', { until: 'commit' })
+    // The suspended run's manifest comes late, after another has taken over and swept.
+    const late = await readObject(room.storage, manifestKey('nexo', '1'), 1 << 20)
+    await room.storage.delete(manifestKey('nexo', '1'))
+    await room.run('2')
+    await room.storage.put(manifestKey('nexo', '1'), late)
+    const lease = await room.next()
+    expect(await room.listed()).toEqual({ 2: 'verified', 1: 'stored' })
+    expect(livingBackups(lease.state()).map(({ facts: { id } }) => id)).toEqual(['2', '1'])
+  })
+})
+
+describe('a run that died', () => {
+  test('before its dump was read back leaves nothing', async () => {
+    const room = scene()
+    await room.run('1', { until: 'info' })
+    await room.next()
+    expect(await room.keys()).toEqual([])
+    expect(warnings(room)).toEqual([])
+  })
+
+  test('between its manifest and its commit leaves a whole backup, which the next run lists', async () => {
+    const room = scene()
+    await room.run('1', { until: 'commit' })
+    await room.next()
+    expect(await room.listed()).toEqual({ 1: 'stored' })
+    expect(await room.keys()).toEqual(['1.dump', '1.globals.sql', '1.info'])
+  })
+
+  test('after it gave up leaves nothing, however much it had written', async () => {
+    for (const until of ['manifest', 'commit'] as const) {
+      const room = scene()
+      const lease = await room.run('1', { until })
+      expect(await lease.abandon()).toBe('abandoned')
+      await room.next()
+      expect(await room.keys()).toEqual([])
+      expect(await room.listed()).toEqual({})
+      expect(await room.storage.stat(manifestKey('nexo', '1'))).toBeUndefined()
+    }
+  })
+
+  test('while it adopted is no whole backup for the .info that it had copied', async () => {
+    const room = scene()
+    await room.run('1', { until: 'manifest', verb: 'adopt' })
+    await room.next()
+    expect(await room.keys()).toEqual([])
+  })
+
+  test('and wrote a manifest over the files of another backup is not listed, and nothing is removed', async () => {
+    const room = scene()
+    await room.run('1')
+    const manifest = JSON.parse(Buffer.from(await readObject(room.storage, manifestKey('nexo', '1'), 1 << 20)).toString()) as { backup: BackupFacts }
+    await room.storage.put(manifestKey('nexo', '9'), Buffer.from(JSON.stringify({ ...manifest, backup: { ...manifest.backup, id: '9' } })))
+    await room.next()
+    expect(await room.listed()).toEqual({ 1: 'verified' })
+    expect(warnings(room)).toEqual([expect.stringMatching(/^manifest-unlisted: .*belong to another backup/)])
+    expect(await room.storage.stat(manifestKey('nexo', '9'))).toBeDefined()
+  })
+})
