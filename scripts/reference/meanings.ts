@@ -19,7 +19,8 @@ export const meanings: Readonly<Record<string, string>> = {
   'Backup.startLsn': 'write-ahead log position of the snapshot, where the server tells it',
   'Backup.stopLsn': 'where the backup ends; a dump shows one moment, so it is the same as `startLsn`',
   'Backup.timeline': 'of base backups; null',
-  'Backup.tables': 'every table in the dump with its rows; `rows` is null where they were not counted, and in a schema-only dump, which lists the tables it defines',
+  'Backup.tables':
+    'every table in the dump with its rows; `rows` is null where they were not counted, and in a schema-only dump, which lists the tables it defines',
   'Backup.category': 'by the calendar day in the cluster’s zone: the 1st is monthly, a Sunday weekly, else daily',
   'Backup.container': 'the container in which pg_dump ran',
   'Backup.user': 'the role that dumped',
