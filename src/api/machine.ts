@@ -32,18 +32,24 @@ export async function readMachine(source: MachineSource): Promise<Machine> {
   const home = source.env['HOME'] ?? homedir()
   // As root, servers run under another account, which cannot look into root's home.
   const cache =
-    source.env['TIDEMARK_CACHE_DIR'] ?? (source.uid === 0 ? '/var/cache/tidemark' : join(source.env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'tidemark'))
+    setIn(source.env, 'TIDEMARK_CACHE_DIR') ??
+    (source.uid === 0 ? '/var/cache/tidemark' : join(source.env['XDG_CACHE_HOME'] ?? join(home, '.cache'), 'tidemark'))
   return {
     env: source.env,
     cwd: source.cwd,
     home,
     hostName: hostname(),
-    workDirectory: source.env['TIDEMARK_WORK_DIR'] ?? tmpdir(),
+    workDirectory: setIn(source.env, 'TIDEMARK_WORK_DIR') ?? tmpdir(),
     cacheDirectory: cache,
     isRoot: source.uid === 0,
     cpus: source.cpus,
     whereabouts: await readWhereabouts(source.pid),
   }
+}
+
+/** Set and empty counts as not set, as everywhere. */
+function setIn(env: MachineSource['env'], name: string): string | undefined {
+  return env[name] === '' ? undefined : env[name]
 }
 
 async function readWhereabouts(pid: number): Promise<Whereabouts> {

@@ -9,7 +9,12 @@ export async function openWorkspace(machine: Machine, flags: SettingsFlags, cont
   const settings = await loadSettings({ flags, env: machine.env, cwd: machine.cwd, home: machine.home, cpus: machine.cpus })
   for (const note of settings.notes) context.emit({ type: 'note', message: note })
   for (const warning of settings.warnings) context.emit({ type: 'warning', code: 'configuration', message: warning })
-  return { settings: flags.repositories === undefined ? settings : withChosenRepositories(settings), machine, context }
+  const { work, cache } = settings.directories
+  return {
+    settings: flags.repositories === undefined ? settings : withChosenRepositories(settings),
+    machine: { ...machine, workDirectory: work ?? machine.workDirectory, cacheDirectory: cache ?? machine.cacheDirectory },
+    context,
+  }
 }
 
 /** Where repositories were chosen, clusters name just those; readers without a cluster see no others either. */

@@ -164,7 +164,7 @@ export function reachOf(workspace: Workspace): Reach {
     toolDirectories: settings.pgBin === null ? [] : [settings.pgBin],
     docker: {
       environment: machine.env,
-      ...(machine.env['TIDEMARK_CONTAINER_WORK_DIR'] === undefined ? {} : { workDirectory: machine.env['TIDEMARK_CONTAINER_WORK_DIR'] }),
+      ...(settings.directories.containerWork === null ? {} : { workDirectory: settings.directories.containerWork }),
     },
     ...(workspace.discoverTools === undefined ? {} : { discover: workspace.discoverTools }),
   }

@@ -18,6 +18,7 @@ export function describeSettings(settings: Settings): DescribedSetting[] {
   for (const repository of Object.values(settings.repositories))
     describeRepository(repository, (key, value) => add(`repositories.${repository.name}.${key}`, value))
   add('pgBin', settings.pgBin)
+  for (const key of ['work', 'cache', 'containerWork'] as const) if (settings.directories[key] !== null) add(`directories.${key}`, settings.directories[key])
   for (const { setting, value, origin, area } of settings.notActing)
     rows.push({ path: setting, value: `${show(value)} (checked; ${area} does not act in this version)`, origin })
   return rows

@@ -81,7 +81,7 @@ export function readEnvironment(sources: EnvironmentSources): Environment {
 }
 
 /** Read elsewhere (Makefile, terminal), so "not used" would be untrue. */
-const alwaysQuiet = { BACKUP_FILE: true, NO_COLOR: true, TIDEMARK_CONFIG: true, TIDEMARK_PG_BIN: true, TIDEMARK_CONTAINER_WORK_DIR: true }
+const alwaysQuiet = { BACKUP_FILE: true, NO_COLOR: true, TIDEMARK_CONFIG: true, TIDEMARK_PG_BIN: true }
 
 function unusedReason(setting: string): string {
   return setting.includes('.s3.') ? 'no S3 repository is configured that needs it' : 'something else already decides this'

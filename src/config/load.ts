@@ -11,7 +11,7 @@ import { buildClusters } from './load-clusters.ts'
 import { laterVariables } from './later-variables.ts'
 import { addPosix, addS3, fileRepositories, parseRepositoryReference, variableRepositories, type RepositoryParts } from './repositories.ts'
 import type { ReferenceContext } from './secrets.ts'
-import type { ClusterSettings, NotActing, Settings } from './settings.ts'
+import type { ClusterSettings, Directories, NotActing, Settings } from './settings.ts'
 import type { Machine, SettingsFlags, Surroundings } from './surroundings.ts'
 import type { ConfigSource, SettingPath } from './yaml-file.ts'
 
@@ -60,6 +60,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<Settings>
   const repositories = await buildRepositories(references, { environment, paths, machine })
   const clusters = await buildClusters(references, { environment, paths, machine, repositories: repositories.written })
   const pgBin = choosePgBin(references, { environment, paths })
+  const directories = chooseDirectories({ environment, paths })
   const later = [...(file?.later ?? []), ...laterVariables(environment, clusters.single, (path) => writtenIn(file?.source, path))]
   checkRepositoryNames(clusters.clusters, repositories.parts)
 
@@ -72,6 +73,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<Settings>
       ...clusters.origins,
       ...repositories.parts.origins,
       ...(pgBin === null ? {} : { pgBin: pgBin.origin }),
+      ...Object.fromEntries(Object.entries(directories).flatMap(([key, chosen]) => (chosen === null ? [] : [[`directories.${key}`, chosen.origin]]))),
       ...Object.fromEntries(later.map(({ setting, origin }) => [setting, origin])),
     },
     ignored: environment.ignored(),
@@ -79,6 +81,11 @@ export async function loadSettings(options: LoadOptions = {}): Promise<Settings>
     notes: clusters.notes,
     warnings: clusters.warnings,
     pgBin: pgBin?.value ?? null,
+    directories: {
+      work: directories.work?.value ?? null,
+      cache: directories.cache?.value ?? null,
+      containerWork: directories.containerWork?.value ?? null,
+    },
   })
 }
 
@@ -222,6 +229,20 @@ function choosePgBin(references: ReferenceContext | null, { environment, paths }
   if (variable !== undefined) return { value: attributed(variable, (text) => parsePath(text, paths)), origin: variable.origin }
   const written = references?.source.config.pgBin
   return written === undefined || references === null ? null : { value: parsePath(written, references.paths), origin: references.source.originOf(['pgBin']) }
+}
+
+function chooseDirectories({ environment, paths }: Pick<Surroundings, 'environment' | 'paths'>): Readonly<Record<keyof Directories, Sourced | null>> {
+  const taken = (name: string, read: (text: string) => string): Sourced | null => {
+    const variable = environment.take(name)
+    return variable === undefined ? null : { value: attributed(variable, read), origin: variable.origin }
+  }
+  const here = (text: string) => parsePath(text, paths)
+  // A path of the container, of which this machine knows neither the home nor the working directory.
+  return {
+    work: taken('TIDEMARK_WORK_DIR', here),
+    cache: taken('TIDEMARK_CACHE_DIR', here),
+    containerWork: taken('TIDEMARK_CONTAINER_WORK_DIR', (text) => text),
+  }
 }
 
 /** `tidemark.yaml:12` when the file already has something at `path`, else null. */

@@ -23,6 +23,17 @@ export interface Settings {
   readonly warnings: readonly string[]
   /** Directory of pg_dump, pg_restore and psql to try first, absolute. */
   readonly pgBin: string | null
+  readonly directories: Directories
+}
+
+/** Where things lie that are in neither the database nor a repository; null: the machine's usual place. */
+export interface Directories {
+  /** Absolute: for dumps while they are staged. */
+  readonly work: string | null
+  /** Absolute: for what is fetched once. */
+  readonly cache: string | null
+  /** Of the container, through which client programs run: for files on their way. */
+  readonly containerWork: string | null
 }
 
 export interface NotActing {

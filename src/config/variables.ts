@@ -212,7 +212,9 @@ const rows: readonly Row[] = [
   ],
   ['TIDEMARK_CONFIG', '', 'the configuration file, like --config', '/etc/tidemark/tidemark.yaml', '--config', 'path'],
   ['TIDEMARK_PG_BIN', '', 'directory of pg_dump, pg_restore and psql, tried first', '/usr/lib/postgresql/17/bin', 'pgBin', 'path'],
-  ['TIDEMARK_CONTAINER_WORK_DIR', '', 'directory in the container for files on their way; else /tmp', '/var/spool', 'containers', 'path'],
+  ['TIDEMARK_WORK_DIR', '', 'directory for dumps while they are staged; else that for temporary files', '/var/spool/tidemark', 'directories.work', 'path'],
+  ['TIDEMARK_CACHE_DIR', '', 'directory for what is fetched once (embedded servers, compiled code)', '/var/cache/tidemark', 'directories.cache', 'path'],
+  ['TIDEMARK_CONTAINER_WORK_DIR', '', 'directory in the container for files on their way; else /tmp', '/var/spool', 'directories.containerWork', 'path'],
   ['NO_COLOR', '', 'any value: no colours', '1', 'output', 'text'],
   [
     'BACKUP_ENCRYPTION',

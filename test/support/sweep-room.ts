@@ -115,6 +115,7 @@ export async function sweepRoom(major = 15): Promise<SweepRoom> {
         notes: [],
         warnings: [],
         pgBin: null,
+        directories: { work: null, cache: null, containerWork: null },
       },
       machine: { ...machine, workDirectory, whereabouts: { ...machine.whereabouts, isGone: async () => options.holderIsGone ?? true }, ...options.machine },
       context: { clock, emit: options.emit ?? (() => undefined), signal: options.signal ?? new AbortController().signal },
