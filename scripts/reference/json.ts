@@ -52,9 +52,9 @@ export function jsonPage(): string {
     ...section(
       'RestorePlan',
       'What a restore does or would do. `refusals` that are not empty end with exit code 15, and nothing is done.',
-      ofInterface('RestorePlan', 'src/restore/plan-restore.ts'),
+      ofInterface('RestorePlan', 'src/restore/restore-plan.ts'),
     ),
-    ...section('PlannedSpace', 'Room for something: `serverSpace` and `stagingSpace` of a plan.', ofInterface('PlannedSpace', 'src/restore/plan-space.ts')),
+    ...section('PlannedSpace', 'Room for something: `serverSpace` and `stagingSpace` of a plan.', ofInterface('PlannedSpace', 'src/restore/restore-plan.ts')),
     ...section('RestoreResult', 'What a restore did.', ofInterface('RestoreResult', 'src/restore/restore-outcome.ts')),
     ...section('UndoPlan', 'What `undo` does or would do.', ofInterface('UndoPlan', 'src/restore/undo-restore.ts')),
     ...section('DeletePlan', 'What `delete` does or would do, for each repository.', ofInterface('DeletePlan', 'src/repository/delete-backup.ts')),

@@ -5,6 +5,7 @@ import { drillDump, type DrillOutcome, type DrillPlace } from '../drill/drill-du
 import { reachDrillServer, startDrillServer } from '../drill/drill-server.ts'
 import { Failure } from '../kernel/failure.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
+import { readOwnRights } from '../postgres/own-rights.ts'
 import { openRoutedSession } from '../postgres/route.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Manifest } from '../repository/manifest.ts'
@@ -127,10 +128,7 @@ async function chooseServer(workspace: Workspace, cluster: ClusterSettings | nul
 async function mayCreateDatabases(workspace: Workspace, target: ConnectionTarget): Promise<boolean> {
   try {
     await using server = await openAdminServer(workspace, target, 'drill')
-    const [row] = await server.reached.session.query<{ may: boolean }>(
-      'SELECT rolcreatedb OR rolsuper AS may FROM pg_catalog.pg_roles WHERE rolname = current_user',
-    )
-    return row?.may === true
+    return (await readOwnRights(server.reached.session)).createDb
   } catch (error) {
     workspace.context.signal.throwIfAborted()
     // A backup must be provable when its source is gone: that is what it is for.
@@ -144,7 +142,7 @@ async function openShared(workspace: Workspace, target: ConnectionTarget, stack:
   const [row] = await server.reached.session.query<{ version: string }>(
     `SELECT pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version`,
   )
-  return { admin: server.reached, connections: server.connections, isPrivate: false, description: `PostgreSQL ${row?.version ?? '?'} at ${server.name}` }
+  return { reached: server.reached, connections: server.connections, isPrivate: false, description: `PostgreSQL ${row?.version ?? '?'} at ${server.name}` }
 }
 
 function drillsDirectory(workspace: Workspace): string {
@@ -171,7 +169,7 @@ async function openEmbedded(workspace: Workspace, drill: { run: string; manifest
   const inside = (database: string, signal?: AbortSignal) =>
     openRoutedSession(reached.route, { applicationName: 'tidemark drill', database, emit: context.emit, ...(signal === undefined ? {} : { signal }) })
   return {
-    admin: reached,
+    reached,
     connections: { inside: (database) => inside(database, context.signal), fresh: () => inside('postgres') },
     isPrivate: true,
     description: `embedded PostgreSQL ${major}`,

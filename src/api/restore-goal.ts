@@ -1,6 +1,6 @@
 import { Failure } from '../kernel/failure.ts'
 import { derivedName, requireUsableName } from '../postgres/identifiers.ts'
-import type { RestoreGoal } from '../restore/plan-restore.ts'
+import type { RestoreGoal } from '../restore/restore-request.ts'
 import type { RestoreOptions } from './restore-options.ts'
 
 /** Options of which one says where or how, so that two of them contradict each other. */

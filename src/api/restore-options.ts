@@ -1,4 +1,4 @@
-import type { RestorePlan } from '../restore/plan-restore.ts'
+import type { RestorePlan } from '../restore/restore-plan.ts'
 
 export type { RestoreOutcome, RestoreResult } from '../restore/restore-outcome.ts'
 

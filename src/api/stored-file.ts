@@ -77,7 +77,10 @@ async function livingOf(workspace: Workspace, repositories: readonly Repository[
   return found
 }
 
-/** The key of the backup whose file `s3://bucket/prefix/file` is (or a copy of it), else its own in the configured repository where it lies. Rejects with `usage-invalid` for every other place: its credentials and its log are not known. */
+/**
+ * The key of the backup whose file `s3://bucket/prefix/file` is (or a copy of it), else its own in the configured repository where it lies.
+ * Rejects with `usage-invalid` for every other place: its credentials and its log are not known.
+ */
 export async function keyInBucket(workspace: Workspace, text: string): Promise<string> {
   const reference = parseRepositoryReference(text)
   if (reference.kind !== 's3') throw new Failure('usage-invalid', `${text} is no backup: possible are an id, a name, a file, and s3://bucket/prefix/file`)

@@ -49,7 +49,10 @@ export type BackupResult =
 
 const everything: Selection = { schemaOnly: false, dataOnly: false, tables: [], schemas: [], excludeTables: [] }
 
-/** Takes one dump for each wanted database of a cluster. When some succeed and some fail, the result is partial and the failures are warnings; when all fail, the first failure is thrown. */
+/**
+ * Takes one dump for each wanted database of a cluster. When some succeed and some fail, the result is partial and the failures are warnings;
+ * when all fail, the first failure is thrown.
+ */
 export async function takeBackups(workspace: Workspace, options: BackupOptions = {}): Promise<BackupResult> {
   const { context } = workspace
   if (options.type === 'full' || options.type === 'incr') {
@@ -98,9 +101,8 @@ export async function takeBackups(workspace: Workspace, options: BackupOptions =
       // What nobody foresaw is a bug, and no other database makes up for it.
       if (!(error instanceof Failure)) throw error
       failures.push(error)
-      const failure = error
-      if (databases.length > 1) context.emit({ type: 'warning', code: failure.code, message: `database "${database}" was not dumped: ${failure.message}` })
-      warnings.push(`database "${database}" was not dumped: ${failure.message}`)
+      if (databases.length > 1) context.emit({ type: 'warning', code: error.code, message: `database "${database}" was not dumped: ${error.message}` })
+      warnings.push(`database "${database}" was not dumped: ${error.message}`)
     }
   }
   if (backups.length === 0) throw failures[0]

@@ -1,3 +1,4 @@
+import { readDatabaseSettings } from '../postgres/database-settings.ts'
 import type { Session } from '../postgres/session.ts'
 import { readSystemIdentifier } from '../postgres/system-identifier.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
@@ -50,7 +51,7 @@ export async function readSourceFacts(session: Session, target: ConnectionTarget
     comment: row.comment?.startsWith('tidemark:') === true ? null : row.comment,
     connectionLimit: row.connection_limit,
     acl: row.acl,
-    settings: await databaseSettings(session, row.oid),
+    settings: await readDatabaseSettings(session, Number(row.oid)),
     extensions: await session
       .query<{ name: string; version: string; schema: string }>(
         `SELECT e.extname AS name, e.extversion AS version, n.nspname AS schema FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace ORDER BY 1`,
@@ -90,16 +91,6 @@ async function tablespacesInUse(session: Session): Promise<string[]> {
     `SELECT DISTINCT t.spcname AS name FROM pg_catalog.pg_tablespace t JOIN pg_catalog.pg_class c ON c.reltablespace = t.oid WHERE c.oid >= ${firstUserOid} ORDER BY 1`,
   )
   return rows.map((row) => row.name)
-}
-
-/** `name=value`, with `role<TAB>` before it for ALTER ROLE … IN DATABASE … SET. */
-async function databaseSettings(session: Session, oid: string): Promise<string[]> {
-  const rows = await session.query<{ setting: string }>(
-    `SELECT CASE WHEN s.setrole = 0 THEN '' ELSE pg_catalog.pg_get_userbyid(s.setrole) || E'\\t' END || u.setting AS setting
-     FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS u(setting) WHERE s.setdatabase = $1::oid ORDER BY 1`,
-    [oid],
-  )
-  return rows.map((row) => row.setting)
 }
 
 /** A table of the source as the dump's snapshot sees it. */

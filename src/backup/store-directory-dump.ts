@@ -1,41 +1,33 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { statfs } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import type { Context } from '../kernel/context.ts'
-import { Failure } from '../kernel/failure.ts'
 import { localDumpFiles } from '../dump/directory-scan.ts'
 import { readDirectoryDump } from '../dump/dump-reader.ts'
 import { fingerprintSettings } from '../dump/pinned-settings.ts'
-import { startClient } from '../postgres/client-process.ts'
-import { qualifiedName } from '../postgres/identifiers.ts'
 import type { StoredFile } from '../repository/manifest.ts'
 import { makeStage } from '../repository/stage.ts'
+import { requireStageSpace } from '../repository/stage-space.ts'
 import { Tally } from '../stream/tally.ts'
 import { dumpInContainer } from './dump-in-container.ts'
-import type { DumpRequest } from './dump-request.ts'
-import type { Compression } from './file-names.ts'
-import type { OpenSource } from './open-source.ts'
-import { pgDumpArguments, pgDumpSettings } from './pg-dump-arguments.ts'
+import { dumpIntoDirectory, roomToBegin, withoutStaging, type DumpWork } from './run-pg-dump.ts'
 import { createObject, type Targets } from './store-target.ts'
-import type { StoredDump } from './stored-dump.ts'
+import { describeStored, type StoredDump } from './stored-dump.ts'
 
-/** Directory dumps are written by several pg_dump workers at once, so they are staged on local disk (before that, in the container whose pg_dump wrote them), read through, and then stored file by file. */
-export async function storeDirectoryDump(
-  request: DumpRequest,
-  source: OpenSource,
-  compression: Compression,
-  targets: Targets,
-  context: Context,
-): Promise<StoredDump> {
+/**
+ * Directory dumps are written by several pg_dump workers at once, so they are staged on local disk (before that, in the container whose pg_dump
+ * wrote them), read through, and then stored file by file.
+ */
+export async function storeDirectoryDump(work: DumpWork, targets: Targets, context: Context): Promise<StoredDump> {
+  const { request, source } = work
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
   await using stage = await makeStage(request.workDirectory, request.run, context)
-  await requireStagingSpace(stage.path, source.facts.databaseBytes ?? 0)
+  const bytes = roomToBegin(source.facts)
+  await requireStageSpace(stage.path, { bytes, what: 'a directory dump of this database is staged there and may need', hints: withoutStaging })
   const directory = join(stage.path, 'dump')
-  const dump = { request, source, compression, directory }
   const access = source.dumpTool.container
-  const stderrLines = access === null ? await dumpHere(dump, context) : await dumpInContainer(access, dump, context)
+  const stderrLines = access === null ? await dumpIntoDirectory(work, { directory }, context) : await dumpInContainer(access, work, directory, context)
   const local = localDumpFiles(directory)
   const content = await readDirectoryDump(local, {
     fingerprint: request.fingerprint,
@@ -66,15 +58,9 @@ export async function storeDirectoryDump(
     note: `${content.tables.length} tables, ${names.length} files`,
   })
   return {
-    plainBytes: content.sizeBytes,
-    blockOffsets: content.blockOffsets,
+    ...describeStored(content, { version: source.dumpTool.version, stderrLines }),
     storedBytes: [...stored.values()].reduce((sum, file) => sum + file.sizeBytes, 0),
     sha256: createHash('sha256').update(list).digest('hex'),
-    fingerprint: content.fingerprint,
-    dumpedTables: new Set(content.tables.map(({ schema, name }) => qualifiedName(schema, name))),
-    tables: [...content.tables],
-    warnings: stderrLines.filter((line) => line.trim() !== ''),
-    dumpTool: `pg_dump ${source.dumpTool.version}`,
     filesIn: (target): readonly StoredFile[] =>
       names.map((name) => ({
         key: `${target.keys.dump}/${name}`,
@@ -83,40 +69,4 @@ export async function storeDirectoryDump(
         sha256: stored.get(name)?.sha256 ?? '',
       })),
   }
-}
-
-/** Runs pg_dump on this host; it makes the directory. */
-async function dumpHere(
-  { request, source, compression, directory }: { request: DumpRequest; source: OpenSource; compression: Compression; directory: string },
-  context: Context,
-): Promise<readonly string[]> {
-  await using pgDump = await startClient(
-    source.dumpTool,
-    pgDumpArguments({ ...request, compression, snapshot: source.snapshot, directory, toolMajor: source.dumpTool.major, encoding: source.facts.encoding }),
-    source.target,
-    {
-      applicationName: 'tidemark pg_dump',
-      database: request.database,
-      settings: pgDumpSettings,
-      signal: context.signal,
-      emit: context.emit,
-    },
-  )
-  pgDump.stdout.resume()
-  await pgDump.requireSuccess()
-  return pgDump.stderrLines
-}
-
-/** Refuses (space-low) when the work directory's file system has less free space than half the database takes. */
-async function requireStagingSpace(stage: string, databaseBytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(stage)
-  // A compressed directory dump is mostly a quarter of its database; half is room enough to be worth beginning.
-  if (bavail * bsize >= databaseBytes / 2) return
-  throw new Failure(
-    'space-low',
-    `the work directory ${dirname(stage)} has ${Math.floor((bavail * bsize) / 1048576)} MiB free; a directory dump of this database is staged there and may need ${Math.ceil(databaseBytes / 2097152)} MiB`,
-    {
-      hints: ['use --format custom, which needs no staging', 'or choose another with TIDEMARK_WORK_DIR=/path/with/space'],
-    },
-  )
 }

@@ -2,42 +2,27 @@ import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import { createDumpReader, type DumpReader } from '../dump/dump-reader.ts'
 import { fingerprintSettings } from '../dump/pinned-settings.ts'
-import { startClient } from '../postgres/client-process.ts'
+import type { ClientProcess } from '../postgres/client-process.ts'
 import { sweepContainerStages } from '../postgres/container-stage.ts'
-import { qualifiedName } from '../postgres/identifiers.ts'
 import { fromReadable, givingBack, withProgress, type Stage } from '../stream/chunks.ts'
 import { compressGzip } from '../stream/gzip-members.ts'
 import { Tally } from '../stream/tally.ts'
 import { tee } from '../stream/tee.ts'
 import { compressZstd } from '../stream/zstd-frames.ts'
-import type { DumpRequest } from './dump-request.ts'
 import type { Compression } from './file-names.ts'
-import type { OpenSource } from './open-source.ts'
-import { pgDumpArguments, pgDumpSettings } from './pg-dump-arguments.ts'
+import { startPgDump, type DumpWork } from './run-pg-dump.ts'
 import { storeDirectoryDump } from './store-directory-dump.ts'
 import { createObject, type StoreTarget, type Targets } from './store-target.ts'
-import type { StoredDump } from './stored-dump.ts'
+import { describeStored, type StoredDump } from './stored-dump.ts'
 
 /** Runs pg_dump and stores what it writes in every target at once, looking at the bytes as they pass. Nothing is visible unless pg_dump succeeded and the dump is whole. */
-export async function storeDump(request: DumpRequest, source: OpenSource, compression: Compression, targets: Targets, context: Context): Promise<StoredDump> {
-  if (request.format === 'directory') return storeDirectoryDump(request, source, compression, targets, context)
+export async function storeDump(work: DumpWork, targets: Targets, context: Context): Promise<StoredDump> {
+  const { request, source, compression } = work
+  if (request.format === 'directory') return storeDirectoryDump(work, targets, context)
   if (source.dumpTool.container !== null) await sweepContainerStages(source.dumpTool.container, source.target, context)
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'dump', subject: source.facts.database, expectedBytes: source.facts.databaseBytes })
-  await using pgDump = await startClient(
-    source.dumpTool,
-    pgDumpArguments({
-      ...request,
-      compression,
-      snapshot: source.snapshot,
-      jobs: 1,
-      directory: null,
-      toolMajor: source.dumpTool.major,
-      encoding: source.facts.encoding,
-    }),
-    source.target,
-    { applicationName: 'tidemark pg_dump', database: request.database, settings: pgDumpSettings, signal: context.signal, emit: context.emit },
-  )
+  await using pgDump = await startPgDump(work, { directory: null }, context)
   const reader = createDumpReader(request.format === 'plain' ? 'plain' : 'custom', { fingerprint: request.fingerprint, settings: fingerprintSettings })
   const dump = rememberFailure(wholeDump(pgDump, reader, context.signal))
   const plain = withProgress(dump.bytes, {
@@ -66,21 +51,15 @@ export async function storeDump(request: DumpRequest, source: OpenSource, compre
     note: `${content.tables.length} tables`,
   })
   return {
-    plainBytes: content.sizeBytes,
-    blockOffsets: content.blockOffsets,
+    ...describeStored(content, { version: source.dumpTool.version, stderrLines: pgDump.stderrLines }),
     storedBytes: stored.sizeBytes,
     sha256,
-    fingerprint: content.fingerprint,
-    dumpedTables: new Set(content.tables.map(({ schema, name }) => qualifiedName(schema, name))),
-    tables: [...content.tables],
-    warnings: pgDump.stderrLines.filter((line) => line.trim() !== ''),
-    dumpTool: `pg_dump ${source.dumpTool.version}`,
     filesIn: (target) => [{ key: target.keys.dump, role: 'dump', sizeBytes: stored.sizeBytes, sha256 }],
   }
 }
 
 /** pg_dump's output, ending only when the program reported success *and* the dump's own structure is complete; else it throws, and so nothing is stored. */
-async function* wholeDump(pgDump: Awaited<ReturnType<typeof startClient>>, reader: DumpReader, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+async function* wholeDump(pgDump: ClientProcess, reader: DumpReader, signal: AbortSignal): AsyncGenerator<Uint8Array> {
   for await (const chunk of fromReadable(pgDump.stdout, signal)) {
     reader.write(chunk)
     await reader.pending()

@@ -1,5 +1,7 @@
 import type { BlockOffsets } from '../dump/archive-scan.ts'
+import type { DumpContent } from '../dump/dump-reader.ts'
 import type { ContentFingerprint } from '../dump/fingerprint.ts'
+import { qualifiedName } from '../postgres/identifiers.ts'
 import type { StoredFile } from '../repository/manifest.ts'
 import type { StoreTarget } from './store-target.ts'
 
@@ -16,4 +18,20 @@ export interface StoredDump {
   readonly warnings: readonly string[]
   readonly dumpTool: string
   filesIn(target: StoreTarget): readonly StoredFile[]
+}
+
+/** The part that does not depend on how the dump was stored: what was seen of it while it passed, and what pg_dump said. */
+export function describeStored(
+  content: DumpContent,
+  pgDump: { readonly version: string; readonly stderrLines: readonly string[] },
+): Pick<StoredDump, 'plainBytes' | 'blockOffsets' | 'fingerprint' | 'dumpedTables' | 'tables' | 'warnings' | 'dumpTool'> {
+  return {
+    plainBytes: content.sizeBytes,
+    blockOffsets: content.blockOffsets,
+    fingerprint: content.fingerprint,
+    dumpedTables: new Set(content.tables.map(({ schema, name }) => qualifiedName(schema, name))),
+    tables: [...content.tables],
+    warnings: pgDump.stderrLines.filter((line) => line.trim() !== ''),
+    dumpTool: `pg_dump ${pgDump.version}`,
+  }
 }

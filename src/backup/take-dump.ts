@@ -16,6 +16,7 @@ import { findLeftOut, isPartial } from './left-out.ts'
 import { openSource } from './open-source.ts'
 import { effectiveCompression } from './pg-dump-arguments.ts'
 import { readBackStored } from './read-back-stored.ts'
+import type { DumpWork } from './run-pg-dump.ts'
 import { storeDump } from './store-dump.ts'
 import { storeGlobals } from './store-globals.ts'
 import { createTargets, type StoreTarget } from './store-target.ts'
@@ -56,7 +57,8 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
     })
   }
 
-  const stored = await storeDump(request, source, compression, targets, context)
+  const work: DumpWork = { request, source, compression }
+  const stored = await storeDump(work, targets, context)
   warnings.push(...stored.warnings)
   const { named, missing } = findLeftOut(source.tables, stored.dumpedTables, request.selection)
   for (const table of missing) warnings.push(`table ${table} exists in the snapshot and is not in the dump`)
@@ -68,37 +70,7 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
   // Read back before the commit: what cannot be read again never exists as a backup.
   if (request.verify) await readBackStored(stored, request.format, targets, context)
 
-  const facts: BackupFacts = {
-    id: request.run,
-    cluster: request.cluster,
-    database: source.facts.database,
-    type: 'dump',
-    name: request.name,
-    startedAt: utc(startedAt),
-    endedAt: utc(context.clock.now()),
-    sizeBytes: stored.plainBytes,
-    storedBytes: stored.storedBytes,
-    checksum: `sha256:${stored.sha256}`,
-    format: request.format,
-    compression: compressionLabel(compression),
-    encryption: null,
-    key: '',
-    fileName: names.fileName,
-    postgresVersion: source.facts.serverVersion,
-    startLsn: source.snapshotLsn,
-    stopLsn: source.snapshotLsn,
-    timeline: null,
-    tables: request.selection.schemaOnly ? definedTables(stored) : stored.tables,
-    category: categoryOf(day),
-    container: source.containerName,
-    user: request.target.user,
-    hostname: request.hostName,
-    toolVersion,
-    partial: isPartial(request.selection),
-    safety: request.safety,
-    committedAs: request.verify ? 'verified' : 'stored',
-    adopted: false,
-  }
+  const facts = describeDump(work, stored, { startedAt, endedAt: context.clock.now(), day, fileName: names.fileName })
   const leftOut = [...named, ...globals.leftOut]
   const committed = await targets.each((target) =>
     commitDump(target, { facts, source: source.facts, stored, leftOut, warnings, timeZone: request.timeZone, selection: request.selection }, context),
@@ -116,6 +88,45 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
     ),
     warnings: [...warnings, ...targets.failures().map(({ name, error }) => `repository "${name}" failed: ${messageOf(error)}`)],
     partial: missing.length > 0 || globals.warnings.length > 0 || targets.failures().length > 0,
+  }
+}
+
+/** The facts of the backup, as all repositories are to have them; the key is each one's own. */
+function describeDump(
+  { request, source, compression }: DumpWork,
+  stored: StoredDump,
+  { startedAt, endedAt, day, fileName }: { startedAt: Temporal.Instant; endedAt: Temporal.Instant; day: Temporal.PlainDate; fileName: string },
+): BackupFacts {
+  return {
+    id: request.run,
+    cluster: request.cluster,
+    database: source.facts.database,
+    type: 'dump',
+    name: request.name,
+    startedAt: utc(startedAt),
+    endedAt: utc(endedAt),
+    sizeBytes: stored.plainBytes,
+    storedBytes: stored.storedBytes,
+    checksum: `sha256:${stored.sha256}`,
+    format: request.format,
+    compression: compressionLabel(compression),
+    encryption: null,
+    key: '',
+    fileName,
+    postgresVersion: source.facts.serverVersion,
+    startLsn: source.snapshotLsn,
+    stopLsn: source.snapshotLsn,
+    timeline: null,
+    tables: request.selection.schemaOnly ? definedTables(stored) : stored.tables,
+    category: categoryOf(day),
+    container: source.containerName,
+    user: request.target.user,
+    hostname: request.hostName,
+    toolVersion,
+    partial: isPartial(request.selection),
+    safety: request.safety,
+    committedAs: request.verify ? 'verified' : 'stored',
+    adopted: false,
   }
 }
 

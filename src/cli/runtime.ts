@@ -4,6 +4,7 @@ import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, failures } from '../kernel/failure.ts'
 import type { Machine } from '../api/machine.ts'
 import type { Workspace } from '../api/workspace.ts'
+import { collect } from './option-values.ts'
 import { createOutput, failureJson, type Output } from './render/output.ts'
 import { jsonProgress, textProgress } from './render/progress.ts'
 
@@ -31,11 +32,6 @@ export interface Runtime {
   confirm(question: string, options: { yes: boolean | undefined; typed?: string }): Promise<void>
   /** What the finished command exits with besides failures: 3 when something was left out. */
   exitCode: number
-}
-
-/** For flags that may be repeated. Each takes one value, so that a positional argument behind it stays one. */
-export function collect(value: string, previous: readonly string[] = []): string[] {
-  return [...previous, value]
 }
 
 export function addGlobalFlags(command: Command): Command {

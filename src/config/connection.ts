@@ -55,9 +55,9 @@ type Part = 'host' | 'port' | 'user' | 'database' | 'password'
 
 /** Variables by the part of the connection they name, in the families of the seeds. */
 const families = {
-  /** 001: override the same part of the URL. */
+  /** Override the same part of the URL. */
   override: { host: ['DB_HOST'], port: ['DB_PORT'], user: ['DB_USER'], database: ['DB_NAME'], password: ['DB_PASS', 'DB_PASSWORD'] },
-  /** 002 and 000: count only without a URL. */
+  /** Count only without a URL. */
   withoutUrl: {
     host: ['DATABASE_HOST', 'POSTGRES_HOST'],
     port: ['DATABASE_PORT', 'POSTGRES_PORT'],

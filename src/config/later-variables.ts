@@ -49,13 +49,13 @@ interface RetentionVariable {
   readonly value: string
 }
 
-/** What the retention variables mean together. Units follow the name: 000 counts days, 003 weeks and months. */
+/** What the retention variables mean together. The two families of names count in their own units, so they cannot be mixed. */
 function retentionVariables(environment: Environment): RetentionVariable[] {
   const set = (names: readonly string[]): VariableValue[] => names.map((name) => environment.peek(name)).filter((value) => value !== undefined)
   const inDays = set(classesInDays)
   const byName = set(classesByName)
-  const [mixed, with000] = [byName[0], inDays[0]]
-  if (mixed !== undefined && with000 !== undefined) throw contradiction(with000, mixed)
+  const [ofDays, ofNames] = [inDays[0], byName[0]]
+  if (ofDays !== undefined && ofNames !== undefined) throw contradiction(ofDays, ofNames)
 
   const result: RetentionVariable[] = []
   const units = {

@@ -7,7 +7,7 @@ import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { toolVersion } from '../kernel/version.ts'
 import { derivedName, qualifiedName } from '../postgres/identifiers.ts'
-import type { Reached } from '../postgres/reach.ts'
+import { readOwnRights } from '../postgres/own-rights.ts'
 import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
 import { objectOf } from '../repository/check-stored.ts'
 import { append } from '../repository/commit-log.ts'
@@ -17,7 +17,7 @@ import type { Repository } from '../repository/repository.ts'
 import { makeStage } from '../repository/stage.ts'
 import { sweepExpiredCopies } from '../restore/expired-copies.ts'
 import { dropOwnedDatabase } from '../restore/owned-database.ts'
-import { restoreCopy, type Connections, type RestoredCopy } from '../restore/restore-copy.ts'
+import { restoreCopy, type CopyPlace, type RestoredCopy } from '../restore/restore-copy.ts'
 import { stageBackup } from '../restore/staged-dump.ts'
 import { applyGlobals } from './drill-server.ts'
 import { saveProof, type Proof } from './proof.ts'
@@ -36,10 +36,9 @@ export interface DrillRequest {
   readonly workDirectory: string
 }
 
-/** Where the drill restores: an admin session, ways inside, and whether the server is ours alone. */
-export interface DrillPlace {
-  readonly admin: Reached
-  readonly connections: Connections
+/** Where the drill restores. */
+export interface DrillPlace extends CopyPlace {
+  /** The server is ours alone, and is thrown away whole. */
   readonly isPrivate: boolean
   /** For the proof: `embedded PostgreSQL 15.18`. */
   readonly description: string
@@ -64,16 +63,16 @@ export async function drillDump(request: DrillRequest, open: (manifest: Manifest
   const manifest = await readManifest(repository.storage, record, context.signal)
   await using staged = await readOrCondemn(request, manifest, stage.path, context)
   const place = await open(manifest)
-  await sweepExpiredCopies(place.admin.session, context)
+  await sweepExpiredCopies(place.reached.session, context)
   if (place.isPrivate) await bringGlobals(request, manifest, place, stage.path, context)
 
   const begunMs = context.clock.monotonicMs()
-  const isSuperuser = await ownsEverything(place)
+  const { isSuperuser } = await readOwnRights(place.reached.session)
   let copy: RestoredCopy | undefined
   let problems: string[] = []
   try {
     copy = await restoreCopy(
-      place.admin,
+      place,
       staged,
       {
         run: request.run,
@@ -97,7 +96,6 @@ export async function drillDump(request: DrillRequest, open: (manifest: Manifest
         stage: stage.path,
         expires: utc(context.clock.now().add({ hours: lifetimeHours })),
       },
-      place.connections,
       context,
     )
   } catch (error) {
@@ -144,12 +142,7 @@ async function bringGlobals(request: DrillRequest, manifest: Manifest, place: Dr
     Readable.from(readChecked(request.repository.storage, globals, context.signal), { objectMode: false }),
     createWriteStream(path, { mode: 0o600 }),
   )
-  await applyGlobals(place.admin, path, context)
-}
-
-async function ownsEverything(place: DrillPlace): Promise<boolean> {
-  const [row] = await place.admin.session.query<{ super: boolean }>('SELECT rolsuper AS super FROM pg_catalog.pg_roles WHERE rolname = current_user')
-  return row?.super === true
+  await applyGlobals(place.reached, path, context)
 }
 
 async function judge(

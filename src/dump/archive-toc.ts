@@ -252,6 +252,9 @@ function readEntry(cursor: ArchiveCursor, reading: EntryReading): TocEntry {
   return { ...facts, dataOffset: readDataOffset(cursor, { header, dumpId, hadData, offset }), dataOffsetAt, fileName: null }
 }
 
+/** `K_OFFSET_POS_SET` in pg_backup_archiver.h: what follows is the offset, least significant byte first. */
+export const offsetIsSet = 2
+
 /** `WriteOffset`: 1 = not set, 2 = set, 3 = no data; then the offset. */
 function readDataOffset(
   cursor: ArchiveCursor,
@@ -260,7 +263,7 @@ function readDataOffset(
   const state = cursor.byte()
   if (state < 1 || state > 3 || (state === 3) === entry.hadData) throw malformed(`entry ${entry.dumpId} contradicts itself about its data`, entry.offset)
   const value = cursor.unsigned(entry.header.offsetSize)
-  return state === 2 ? value : null
+  return state === offsetIsSet ? value : null
 }
 
 function oidOf(text: string | null, offset: number): number {

@@ -1,6 +1,6 @@
 import { Failure } from '../kernel/failure.ts'
 import { archiveCursor, type ArchiveCursor } from './archive-cursor.ts'
-import type { ArchiveToc } from './archive-toc.ts'
+import { offsetIsSet, type ArchiveToc } from './archive-toc.ts'
 import type { EntryTexts } from './role-texts.ts'
 
 /**
@@ -81,8 +81,8 @@ function readTexts(cursor: ArchiveCursor, { version: [, minor], format, offsetSi
   let offsetAt: number | null = null
   if (format !== 'custom') text()
   else {
-    // `WriteOffset`: 2 = the position of the data follows; else what follows means nothing.
-    if (cursor.byte() === 2) offsetAt = cursor.position()
+    // Where it is not set, what follows means nothing.
+    if (cursor.byte() === offsetIsSet) offsetAt = cursor.position()
     cursor.raw(offsetSize)
   }
   return { dumpId, spans, offsetAt, texts: { desc, tag, owner, definition, dropStatement } }

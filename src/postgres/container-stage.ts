@@ -6,6 +6,7 @@ import { Failure, messageOf } from '../kernel/failure.ts'
 import { endSessions } from './client-sessions.ts'
 import { type ContainerAccess, nameOfContainer, runInContainer } from './container.ts'
 import { spaceHints } from './container-files.ts'
+import { findContainerSpace } from './container-space.ts'
 import { ownProcess, startMark } from './process-identity.ts'
 import type { ConnectionTarget } from './target.ts'
 
@@ -134,22 +135,13 @@ export async function requireContainerSpace(
   needed: { readonly bytes: number; readonly what: string },
   context: Context,
 ): Promise<void> {
-  const run = await runInContainer(access, { command: ['df', '-Pk', stage.path], environment: { LC_ALL: 'C' } }, context.signal)
-  // POSIX: file system, 1024-blocks, used, available, capacity, mounted on.
-  const [, available] = /\s\d+\s+\d+\s+(-?\d+)\s+(?:\d+%|-)\s+\/.*\n?$/.exec(run.stdout) ?? []
-  if (run.exitCode !== 0 || available === undefined)
-    throw new Failure(
-      'tool-failed',
-      `the free space in ${nameOfContainer(access.container)} cannot be found out: ${run.stderr.trim() || run.stdout.trim() || 'df said nothing'}`,
-      {
-        hints: spaceHints(access),
-      },
-    )
-  const free = Number(available) * 1024
-  if (free >= needed.bytes) return
+  const found = await findContainerSpace(access, stage.path, context.signal)
+  if (found.freeBytes === null)
+    throw new Failure('tool-failed', `the free space in ${nameOfContainer(access.container)} cannot be found out: ${found.said}`, { hints: spaceHints(access) })
+  if (found.freeBytes >= needed.bytes) return
   throw new Failure(
     'space-low',
-    `${parentOf(access)} in ${nameOfContainer(access.container)} has ${mebibytes(Math.floor, free)} MiB free; ${needed.what} ${mebibytes(Math.ceil, needed.bytes)} MiB`,
+    `${parentOf(access)} in ${nameOfContainer(access.container)} has ${mebibytes(Math.floor, found.freeBytes)} MiB free; ${needed.what} ${mebibytes(Math.ceil, needed.bytes)} MiB`,
     { hints: spaceHints(access) },
   )
 }

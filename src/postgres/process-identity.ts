@@ -12,11 +12,10 @@ export async function startMark(pid: number): Promise<string | null> {
   if (platform() !== 'linux') return psColumn(pid, 'lstart=')
   const stat = await readProc(`/proc/${pid}/stat`)
   if (stat === null) return null
-  // The command's name stands in parentheses and may itself hold spaces and parentheses.
-  const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  if (afterName[0] === 'Z') return null
+  const fields = fieldsFromThird(stat)
+  if (fields[0] === 'Z') return null
   const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim()
-  return `${boot}/${afterName[19]}`
+  return `${boot}/${fields[19]}`
 }
 
 /** This very process, for a file that outlives it. */
@@ -38,7 +37,17 @@ export async function parentOf(pid: number): Promise<number | null> {
     return column === null ? null : Number(column)
   }
   const stat = await readProc(`/proc/${pid}/stat`)
-  return stat === null ? null : Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+  return stat === null ? null : parentIn(stat)
+}
+
+/** The same from the text of a `/proc/<pid>/stat`, which may be another machine's. */
+export function parentIn(stat: string): number {
+  return Number(fieldsFromThird(stat)[1])
+}
+
+/** Fields of proc(5) stat from the state on. The second is the command's name, in parentheses, and may itself hold spaces and parentheses. */
+function fieldsFromThird(stat: string): readonly string[] {
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
 }
 
 /** Sends a signal; false when the process is already gone. */

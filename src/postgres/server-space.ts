@@ -2,7 +2,8 @@ import { readFile, statfs } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
 import { isFailure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { nameOfContainer, runInContainer, type ContainerAccess } from './container.ts'
-import { parentOf } from './process-identity.ts'
+import { findContainerSpace } from './container-space.ts'
+import { parentIn, parentOf } from './process-identity.ts'
 import type { Reached } from './reach.ts'
 import type { Session } from './session.ts'
 
@@ -14,7 +15,8 @@ export type ServerSpace =
 /**
  * How much is free where the named database is kept; for one that is to be created, name the template. It is known for a server of this machine whose
  * data directory this account may look into, and for one in a container that docker reaches. That a directory of that name *here* is that server's is not
- * taken for granted (a server behind a published port or a tunnel has a directory of the same name): the process that serves our session must be a child of the one in its postmaster.pid.
+ * taken for granted (a server behind a published port or a tunnel has a directory of the same name): the process that serves our session must be a child of
+ * the one in its postmaster.pid. A place that cannot be asked is an unknown one, and rejects nothing.
  */
 export async function findServerSpace(reached: Pick<Reached, 'session' | 'route'>, database: string, signal?: AbortSignal): Promise<ServerSpace> {
   const { session, route } = reached
@@ -74,22 +76,20 @@ const thisMachine: Place = {
 }
 
 function inContainer(access: ContainerAccess, signal?: AbortSignal): Place {
-  const output = async (...command: string[]) => {
-    const run = await runInContainer(access, { command, environment: { LC_ALL: 'C' } }, signal)
+  const read = async (path: string) => {
+    const run = await runInContainer(access, { command: ['cat', path], environment: { LC_ALL: 'C' } }, signal)
     return run.exitCode === 0 ? run.stdout : null
   }
   return {
     name: nameOfContainer(access.container),
-    read: (path) => output('cat', path),
-    // Field 4 of proc(5) stat; the command's name stands in parentheses and may itself hold spaces and parentheses.
+    read,
     parentOf: async (pid) => {
-      const stat = await output('cat', `/proc/${pid}/stat`)
-      return stat === null ? null : Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+      const stat = await read(`/proc/${pid}/stat`)
+      return stat === null ? null : parentIn(stat)
     },
     freeBytes: async (path) => {
-      // POSIX: file system, 1024-blocks, used, available, capacity, mounted on.
-      const [, available] = /\s\d+\s+\d+\s+(-?\d+)\s+(?:\d+%|-)\s+\/.*\n?$/.exec((await output('df', '-Pk', path)) ?? '') ?? []
-      return available === undefined ? null : Math.max(0, Number(available) * 1024)
+      const { freeBytes } = await findContainerSpace(access, path, signal)
+      return freeBytes === null ? null : Math.max(0, freeBytes)
     },
   }
 }

@@ -1,3 +1,4 @@
+import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
 
@@ -21,4 +22,11 @@ export async function readObjectIfThere(storage: Storage, key: string, limitByte
     if (error instanceof Failure && error.code === 'object-missing') return undefined
     throw error
   }
+}
+
+/** Whether there is such an object; for a key that ends in `/`, anything below it. */
+export async function isThere(storage: Storage, key: string, context: Pick<Context, 'signal'>): Promise<boolean> {
+  if (!key.endsWith('/')) return (await storage.stat(key, context)) !== undefined
+  for await (const _object of storage.list(key, context)) return true
+  return false
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { backupFacts } from '../../test/support/backup-facts.ts'
 import type { Context } from '../kernel/context.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { memoryStorage } from '../storage/memory.ts'
@@ -24,38 +25,8 @@ const alive: Whereabouts = { self: { host: 'a', pid: 1, place: null, startedTick
 const gone: Whereabouts = { ...alive, isGone: async () => true }
 
 function facts(id: string, change: Partial<BackupFacts> = {}): BackupFacts {
-  return {
-    id,
-    cluster: 'nexo',
-    database: 'nexo',
-    type: 'dump',
-    name: null,
-    startedAt: '2026-11-21T10:00:00.000Z',
-    endedAt: `2026-11-21T10:00:${id.padStart(2, '0')}.000Z`,
-    sizeBytes: 1,
-    storedBytes: 1,
-    checksum: 'sha256:00',
-    format: 'custom',
-    compression: 'zstd:3',
-    encryption: null,
-    key: `${id}.dump.zst`,
-    fileName: `${id}.dump.zst`,
-    postgresVersion: '15.0',
-    startLsn: null,
-    stopLsn: null,
-    timeline: null,
-    tables: [],
-    category: 'daily',
-    container: null,
-    user: null,
-    hostname: null,
-    toolVersion: '0.1.0',
-    partial: false,
-    safety: false,
-    committedAs: 'verified',
-    adopted: false,
-    ...change,
-  }
+  const fileName = `${id}.dump.zst`
+  return backupFacts(id, { endedAt: `2026-11-21T10:00:${id.padStart(2, '0')}.000Z`, compression: 'zstd:3', key: fileName, fileName, ...change })
 }
 
 const manifest = { key: 'm', sha256: 'sha256:00' }

@@ -92,15 +92,15 @@ export async function append(
     } catch (error) {
       if (!isFailure(error, 'object-exists')) {
         // The answer may be lost though the entry was written; only the object itself can tell.
-        if (context.signal.aborted || !(await isThere(storage, key, bytes))) throw error
+        if (context.signal.aborted || !(await isOurs(storage, key, bytes))) throw error
         return next
       }
-      if (await isThere(storage, key, bytes)) return next
+      if (await isOurs(storage, key, bytes)) return next
     }
   }
 }
 
-async function isThere(storage: Storage, key: string, bytes: Uint8Array): Promise<boolean> {
+async function isOurs(storage: Storage, key: string, bytes: Uint8Array): Promise<boolean> {
   const found = await readObjectIfThere(storage, key, entryLimitBytes)
   return found !== undefined && Buffer.compare(found, bytes) === 0
 }

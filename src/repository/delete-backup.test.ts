@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { backupFacts } from '../../test/support/backup-facts.ts'
 import { systemClock } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import { memoryStorage } from '../storage/memory.ts'
-import type { BackupFacts } from './backup.ts'
 import type { ClusterState } from './cluster-log.ts'
 import { append, readClusterLog } from './commit-log.ts'
 import { executeDelete, type DeletePlan } from './delete-backup.ts'
@@ -12,36 +12,7 @@ import type { Repository } from './repository.ts'
 const context: Context = { clock: systemClock, emit: () => undefined, signal: new AbortController().signal }
 const alive: Whereabouts = { self: { host: 'a', pid: 1, place: null, startedTicks: null }, isGone: async () => false }
 
-function facts(id: string): BackupFacts {
-  const times = { startedAt: '2026-11-21T10:00:00.000Z', endedAt: `2026-11-21T10:00:0${id}.000Z` }
-  const sizes = { sizeBytes: 1, storedBytes: 1, checksum: 'sha256:00', key: `${id}.dump`, fileName: `${id}.dump` }
-  const unknown = {
-    name: null,
-    encryption: null,
-    postgresVersion: null,
-    startLsn: null,
-    stopLsn: null,
-    timeline: null,
-    container: null,
-    user: null,
-    hostname: null,
-  }
-  const kind = { type: 'dump', format: 'custom', compression: 'none', category: 'daily', committedAs: 'verified' } as const
-  return {
-    id,
-    cluster: 'nexo',
-    database: 'nexo',
-    tables: [],
-    toolVersion: '0',
-    partial: false,
-    safety: false,
-    adopted: false,
-    ...times,
-    ...sizes,
-    ...unknown,
-    ...kind,
-  }
-}
+const facts = (id: string) => backupFacts(id, { endedAt: `2026-11-21T10:00:0${id}.000Z` })
 
 /** Two backups, and a deletion of the first that somebody has agreed to, under its lease. */
 async function agreed() {

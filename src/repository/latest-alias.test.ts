@@ -2,12 +2,12 @@ import { mkdir, mkdtemp, readdir, readlink, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { backupFacts } from '../../test/support/backup-facts.ts'
 import { systemClock } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import type { Event } from '../kernel/event.ts'
 import { posixStorage } from '../storage/posix.ts'
 import type { Storage } from '../storage/storage.ts'
-import type { BackupFacts } from './backup.ts'
 import { readClusterLog } from './commit-log.ts'
 import { updateLatestAlias } from './latest-alias.ts'
 import { takeLease, type Whereabouts } from './lease.ts'
@@ -29,37 +29,7 @@ let taken = 0
 async function backUp(cluster: string, fileName: string): Promise<void> {
   taken += 1
   const id = `20261121-100000-${String(taken).padStart(4, '0')}`
-  const backup: BackupFacts = {
-    id,
-    cluster,
-    database: cluster,
-    type: 'dump',
-    name: null,
-    key: fileName,
-    fileName,
-    format: 'custom',
-    tables: [],
-    checksum: 'sha256:00',
-    startedAt: '2026-11-21T10:00:00.000Z',
-    endedAt: '2026-11-21T10:00:00.000Z',
-    sizeBytes: 1,
-    storedBytes: 1,
-    partial: false,
-    safety: false,
-    compression: 'none',
-    encryption: null,
-    postgresVersion: null,
-    startLsn: null,
-    stopLsn: null,
-    timeline: null,
-    container: null,
-    user: null,
-    category: 'daily',
-    hostname: null,
-    toolVersion: '0',
-    committedAs: 'verified',
-    adopted: false,
-  }
+  const backup = backupFacts(id, { cluster, database: cluster, key: fileName, fileName })
   await using lease = await takeLease(storage, { cluster, run: id, verb: 'backup', objects: () => [fileName] }, alive, context)
   await storage.put(fileName, Buffer.from('x'))
   const state = await lease.append({ kind: 'backup', epoch: lease.epoch, backup, manifest: { key: 'm', sha256: 'sha256:00' }, run: id })

@@ -2,6 +2,7 @@ import type { Context } from '../kernel/context.ts'
 import { isFailure, messageOf } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
 import { isAtLeast } from './backup.ts'
+import { isThere } from './bytes.ts'
 import { livingBackups, type ClusterState } from './cluster-log.ts'
 import { listClusters } from './commit-log.ts'
 import { extensionOf, latestAlias } from './layout.ts'
@@ -34,15 +35,14 @@ export async function updateLatestAlias(storage: Storage, state: ClusterState, c
     if (alias === current) continue
     await sparingForeign('note', context, async () => {
       const target = await readAlias.call(storage, alias)
-      if (target !== undefined && (own.has(target) || !(await isThere(storage, target, context)))) await storage.delete(alias, context)
+      if (target !== undefined && (own.has(target) || !(await isDumpThere(storage, target, context)))) await storage.delete(alias, context)
     })
   }
 }
 
-async function isThere(storage: Storage, key: string, context: Context): Promise<boolean> {
-  if ((await storage.stat(key, context)) !== undefined) return true
-  for await (const _part of storage.list(`${key}/`, context)) return true
-  return false
+/** A directory dump has no object of its own, only parts below its key. */
+async function isDumpThere(storage: Storage, key: string, context: Context): Promise<boolean> {
+  return (await isThere(storage, key, context)) || (await isThere(storage, `${key}/`, context))
 }
 
 /** An alias is a convenience: what others put in its place is theirs, and no reason for a run to fail. */

@@ -46,47 +46,27 @@ export interface Lease extends AsyncDisposable {
   end(outcome: 'ok' | 'partial' | 'failed' | 'cancelled'): Promise<void>
 }
 
-/** Takes the lease of a cluster, or rejects with `locked`. Orphans of a dead run that it takes over are removed first. */
+/**
+ * Takes the lease of a cluster, or rejects with `locked`. Before it is handed over, what is whole and not in the log is listed again, orphans of dead runs
+ * are removed, and deletions that were interrupted are finished.
+ */
 export async function takeLease(storage: Storage, request: LeaseRequest, whereabouts: Whereabouts, context: Context): Promise<Lease> {
   const holder: Holder = { ...whereabouts.self, id: request.run }
-  let objects: readonly string[] = []
   const before = await readClusterLog(storage, request.cluster, context)
   if (before.open !== null) await requireDead(storage, request.cluster, before.open, whereabouts, context)
-  let state = await append(
-    storage,
-    before,
-    (now) => {
-      objects = request.objects(now)
-      return { kind: 'begin', epoch: now.head + 1, takesOver: now.open?.epoch ?? null, holder, verb: request.verb, run: request.run, objects: [...objects] }
-    },
-    context,
-    {
-      check: (now) => {
-        // Somebody began while we looked at the dead one: whoever it is, it lives.
-        if (now.open !== null && now.open.epoch !== before.open?.epoch) throw lockedBy(request.cluster, now.open)
-      },
-    },
-  )
+  let state = await begin(storage, before, { ...request, holder }, context)
   const epoch = state.epoch
+  const objects = state.open?.objects ?? []
   const heart = beat(storage, request, holder, epoch, context)
   try {
     await heart.first
     const relisted = await relistBackups(storage, state, { epoch, run: request.run }, context)
-    state = await sweepInterrupted(storage, relisted.state, { epoch, run: request.run }, context, relisted.doubtful)
+    state = await sweepInterrupted(storage, relisted, { epoch, run: request.run }, context)
     state = await finishDeletions(storage, state, { epoch, run: request.run }, context)
     await forgetHeartbeats(storage, request.cluster, epoch, context)
   } catch (error) {
     await heart.stop()
-    // Nothing was written yet: saying so spares the next run the wait until this lease is stale. Where that fails too, it is.
-    await append(
-      storage,
-      state,
-      { kind: 'end', epoch, outcome: 'failed', run: request.run },
-      { ...context, signal: new AbortController().signal },
-      { epoch },
-    ).catch((ending: unknown) =>
-      context.emit({ type: 'note', message: `the lease could not be given back (${messageOf(ending)}); it is free after ${leaseTtlMs / 1000} s` }),
-    )
+    await giveBack(storage, state, request.run, context)
     throw error
   }
 
@@ -126,6 +106,32 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
     },
     [Symbol.asyncDispose]: heart.stop,
   }
+}
+
+/** Writes the `begin` entry, unless somebody else did meanwhile. From here the epoch is ours. */
+async function begin(storage: Storage, before: ClusterState, request: LeaseRequest & { readonly holder: Holder }, context: Context): Promise<ClusterState> {
+  const { cluster, run, verb, holder, objects } = request
+  return append(
+    storage,
+    before,
+    (now) => ({ kind: 'begin', epoch: now.head + 1, takesOver: now.open?.epoch ?? null, holder, verb, run, objects: [...objects(now)] }),
+    context,
+    {
+      check: (now) => {
+        // Somebody began while we looked at the dead one: whoever it is, it lives.
+        if (now.open !== null && now.open.epoch !== before.open?.epoch) throw lockedBy(cluster, now.open)
+      },
+    },
+  )
+}
+
+/** Nothing was written yet: saying so spares the next run the wait until this lease is stale. Where that fails too, it is. */
+async function giveBack(storage: Storage, state: ClusterState, run: string, context: Context): Promise<void> {
+  const unstoppable = { ...context, signal: new AbortController().signal }
+  const { epoch } = state
+  await append(storage, state, { kind: 'end', epoch, outcome: 'failed', run }, unstoppable, { epoch }).catch((ending: unknown) =>
+    context.emit({ type: 'note', message: `the lease could not be given back (${messageOf(ending)}); it is free after ${leaseTtlMs / 1000} s` }),
+  )
 }
 
 /** Deletions that were interrupted are carried on by whoever comes next. A storage that still holds the objects fast (a lock, a missing right) stops no backup. */

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { backupFacts } from '../../test/support/backup-facts.ts'
 import { systemClock } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import type { Event } from '../kernel/event.ts'
@@ -19,37 +20,8 @@ const bytes = Buffer.from('a dump')
 
 function facts(id: string, format: BackupFacts['format']): BackupFacts {
   const fileName = format === 'directory' ? `${id}.d` : `${id}.dump`
-  return {
-    id,
-    cluster: 'nexo',
-    database: 'nexo',
-    type: 'dump',
-    name: null,
-    key: fileName,
-    fileName,
-    format,
-    tables: [],
-    startedAt: `2026-11-21T10:0${id}:00.000Z`,
-    endedAt: `2026-11-21T10:0${id}:30.000Z`,
-    sizeBytes: 6,
-    storedBytes: 6,
-    checksum: `sha256:${id}`,
-    compression: 'none',
-    encryption: null,
-    postgresVersion: null,
-    startLsn: null,
-    stopLsn: null,
-    timeline: null,
-    container: null,
-    user: null,
-    category: 'daily',
-    hostname: null,
-    toolVersion: '0',
-    partial: false,
-    safety: false,
-    committedAs: 'verified',
-    adopted: false,
-  } as const
+  const times = { startedAt: `2026-11-21T10:0${id}:00.000Z`, endedAt: `2026-11-21T10:0${id}:30.000Z` }
+  return backupFacts(id, { ...times, key: fileName, fileName, format, sizeBytes: 6, storedBytes: 6, checksum: `sha256:${id}` })
 }
 
 interface Scene {

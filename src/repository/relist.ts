@@ -8,13 +8,7 @@ import { append } from './commit-log.ts'
 import { digestOf } from './commit-entry.ts'
 import { manifestKey, manifestsPrefix } from './layout.ts'
 import { decodeManifest, manifestLimitBytes, type Manifest } from './manifest.ts'
-import { keysInUse, type SweepHolder } from './sweep.ts'
-
-export interface Relisted {
-  readonly state: ClusterState
-  /** A manifest is there that the log does not name and that could not be understood: what it speaks of may be a backup, so nothing may be swept. */
-  readonly doubtful: boolean
-}
+import { keysInUse, type Relisted, type SweepHolder } from './sweep.ts'
 
 /**
  * Commits again what was whole and is not in the log: either the log lost its end (an older copy of it was put back), or a run died between its
@@ -23,27 +17,51 @@ export interface Relisted {
  * those of runs that gave up, are removed.
  */
 export async function relistBackups(storage: Storage, known: ClusterState, holder: SweepHolder, context: Context): Promise<Relisted> {
-  const orphans = await unnamedManifests(storage, known, context)
-  if (orphans.length === 0) return { state: known, doubtful: false }
-  const given = new Set(known.interrupted.filter(({ abandoned }) => abandoned).map(({ run }) => manifestKey(known.cluster, run)))
+  const keys = await unnamedManifests(storage, known, context)
+  if (keys.length === 0) return { state: known, doubtful: false }
+  const { orphans, hasUnreadable } = await readOrphans(storage, keys, known, context)
+  const { found, hasForeign } = await judgeOrphans(storage, orphans, known, context)
   let state = known
-  let doubtful = false
-  const readable: Orphan[] = []
-  for (const key of orphans) {
-    const orphan = given.has(key) ? 'given up' : await readOrphan(storage, key, known.cluster, context)
-    if (orphan === 'given up') await forget(storage, key, context)
-    else if (orphan === 'unreadable') doubtful = true
-    else if (orphan !== 'gone') readable.push(orphan)
+  for (const orphan of found.toSorted(byStart)) state = await commitAgain(storage, state, { ...orphan, holder }, context)
+  return { state, doubtful: hasUnreadable || hasForeign }
+}
+
+/** Reads those that may have been committed. Runs that gave up never can have: their manifests are removed. */
+async function readOrphans(
+  storage: Storage,
+  keys: readonly string[],
+  known: ClusterState,
+  context: Context,
+): Promise<{ orphans: readonly Orphan[]; hasUnreadable: boolean }> {
+  const abandoned = new Set(known.interrupted.filter((dead) => dead.abandoned).map(({ run }) => manifestKey(known.cluster, run)))
+  const orphans: Orphan[] = []
+  let hasUnreadable = false
+  for (const key of keys) {
+    const orphan = abandoned.has(key) ? 'abandoned' : await readOrphan(storage, key, known.cluster, context)
+    if (orphan === 'abandoned') await forget(storage, key, context)
+    else if (orphan === 'unreadable') hasUnreadable = true
+    else if (orphan !== 'gone') orphans.push(orphan)
   }
-  // Of two that speak of one key the later one wrote what lies there.
-  const isUsed = readable.length === 0 ? () => false : await keysInUse(storage, known, context)
+  return { orphans, hasUnreadable }
+}
+
+/** Which of them are backups, and what is wrong with each. The manifests of those that are none any more are removed. */
+async function judgeOrphans(
+  storage: Storage,
+  orphans: readonly Orphan[],
+  known: ClusterState,
+  context: Context,
+): Promise<{ found: readonly JudgedOrphan[]; hasForeign: boolean }> {
+  const isUsed = orphans.length === 0 ? () => false : await keysInUse(storage, known, context)
   const claimed = new Set<string>()
-  const kept: { orphan: Orphan; problems: readonly Problem[] }[] = []
-  for (const orphan of readable.toSorted((a, b) => compareStart(b, a))) {
+  const found: JudgedOrphan[] = []
+  let hasForeign = false
+  // Of two that speak of one key the later one wrote what lies there.
+  for (const orphan of orphans.toSorted((a, b) => byStart(b, a))) {
     const own = contentKeys(orphan.manifest)
     if (own.some((key) => isUsed(key))) {
       warn(context, `manifest ${orphan.key} is not in the commit log, and its files belong to another backup; it is left as it is`)
-      doubtful = true
+      hasForeign = true
       continue
     }
     const problems = await problemsOf(storage, orphan.manifest, context)
@@ -52,11 +70,9 @@ export async function relistBackups(storage: Storage, known: ClusterState, holde
       continue
     }
     for (const key of own) claimed.add(key)
-    kept.push({ orphan, problems })
+    found.push({ ...orphan, problems })
   }
-  for (const { orphan, problems } of kept.toSorted((a, b) => compareStart(a.orphan, b.orphan)))
-    state = await commitAgain(storage, state, { ...orphan, problems, holder }, context)
-  return { state, doubtful }
+  return { found, hasForeign }
 }
 
 /** A manifest that the storage holds fast (a lock, a missing right) is a few kilobytes, and stops no backup. */
@@ -67,13 +83,19 @@ async function forget(storage: Storage, key: string, context: Context): Promise<
   })
 }
 
+/** A manifest that the log does not name. */
 interface Orphan {
   readonly key: string
   readonly manifest: Manifest
   readonly sha256: string
 }
 
-const compareStart = (a: Orphan, b: Orphan) =>
+interface JudgedOrphan extends Orphan {
+  /** Of its files; empty where all of them are there. */
+  readonly problems: readonly Problem[]
+}
+
+const byStart = (a: Orphan, b: Orphan) =>
   Temporal.Instant.compare(Temporal.Instant.from(a.manifest.backup.startedAt), Temporal.Instant.from(b.manifest.backup.startedAt))
 
 /** Those of dead runs are asked for by name, too: a listing may be stale. */
@@ -127,7 +149,7 @@ async function problemsOf(storage: Storage, manifest: Manifest, context: Context
 async function commitAgain(
   storage: Storage,
   known: ClusterState,
-  { key, manifest, sha256, problems, holder }: Orphan & { readonly problems: readonly Problem[]; readonly holder: SweepHolder },
+  { key, manifest, sha256, problems, holder }: JudgedOrphan & { readonly holder: SweepHolder },
   context: Context,
 ): Promise<ClusterState> {
   const { epoch, run } = holder

@@ -1,8 +1,16 @@
 import type { Context } from '../kernel/context.ts'
 import type { Storage } from '../storage/storage.ts'
+import { isThere } from './bytes.ts'
 import { append, listClusters, readClusterLog } from './commit-log.ts'
 import type { ClusterState, OpenRun } from './cluster-log.ts'
 import { stemOf } from './layout.ts'
+
+/** The log after what it had lost was listed again (`relistBackups`). */
+export interface Relisted {
+  readonly state: ClusterState
+  /** A manifest is there that the log does not name and that could not be understood: what it speaks of may be a backup, so no dump may be swept. */
+  readonly doubtful: boolean
+}
 
 /** Under whose lease something is removed. */
 export interface SweepHolder {
@@ -16,11 +24,11 @@ export interface SweepHolder {
  * writer, should it wake, can overwrite nothing.
  *
  * A dump that may once have been committed is never removed: where its `.info` lies beside it, it was whole and its manifest was written next, so
- * its manifest and its entry may be what is lost. Such files are spared, and the log is told. `doubtful` spares those of every dead run.
+ * its manifest and its entry may be what is lost. Such files are spared, and the log is told. Where there is a doubtful manifest, the dump of every dead run is.
  */
-export async function sweepInterrupted(storage: Storage, state: ClusterState, holder: SweepHolder, context: Context, doubtful = false): Promise<ClusterState> {
+export async function sweepInterrupted(storage: Storage, { state, doubtful }: Relisted, holder: SweepHolder, context: Context): Promise<ClusterState> {
   if (state.interrupted.length === 0) return state
-  const inUse = await sparedNames(storage, state, context)
+  const inUse = await namesInUse(storage, state, context)
   let current = state
   for (const dead of state.interrupted) {
     const { epoch, run } = holder
@@ -58,12 +66,6 @@ async function sparedOf(
 
 const isCompanion = (key: string) => key.endsWith('.info') || key.endsWith('.globals.sql')
 
-async function isThere(storage: Storage, key: string, context: Context): Promise<boolean> {
-  if (!key.endsWith('/')) return (await storage.stat(key, context)) !== undefined
-  for await (const _object of storage.list(key, context)) return true
-  return false
-}
-
 function describeSpared(storage: Storage, dead: OpenRun, spared: readonly string[]): string {
   const dump = spared.find((key) => !isCompanion(key)) ?? ''
   const path = storage.localPath?.(dump.replace(/\/$/, ''))
@@ -85,7 +87,7 @@ function baseName(key: string): string {
 }
 
 /** File names in use: those of living backups of all clusters, with their companions, and those that other clusters' open runs may be writing. */
-async function sparedNames(storage: Storage, state: ClusterState, context: Context): Promise<ReadonlySet<string>> {
+async function namesInUse(storage: Storage, state: ClusterState, context: Context): Promise<ReadonlySet<string>> {
   const names = new Set<string>()
   for (const cluster of await listClusters(storage, context.signal)) {
     const log = cluster === state.cluster ? state : await readClusterLog(storage, cluster, context)

@@ -1,50 +1,12 @@
 import { quoteIdentifier } from '../postgres/identifiers.ts'
+import { readOwnRights } from '../postgres/own-rights.ts'
 import type { Session } from '../postgres/session.ts'
 import { dropObstacles, logicalSlots, swapObstacles } from './obstacles.ts'
 import { findDatabase, isEmptyDatabase, type FoundDatabase } from './owned-database.ts'
-import { planServerSpace, planStagingSpace, spaceProblems, type PlannedSpace } from './plan-space.ts'
+import { planServerSpace, planStagingSpace, spaceProblems } from './plan-space.ts'
 import { changesTheOriginal, describeSteps } from './plan-steps.ts'
-import type { RestoreRequest, RestoreServer } from './restore-request.ts'
-
-/** What a restore is asked to do, decided before anything is looked at. */
-export type RestoreGoal =
-  /** A new database; `explicit` when its name was given. */
-  | { readonly kind: 'new'; readonly name: string; readonly explicit: boolean }
-  /** `<db>_restore_test`, replacing an earlier one of ours. */
-  | { readonly kind: 'test'; readonly name: string }
-  /** Drop the named database first. */
-  | { readonly kind: 'drop-existing'; readonly name: string }
-  /** Into an existing database: its objects dropped first, or rows only. Not `explicit`: the original, which is then backed up first. */
-  | { readonly kind: 'into'; readonly name: string; readonly how: 'clean' | 'append' | 'truncate'; readonly explicit: boolean }
-  /** Replace the original: beside, validated, swapped; or dropped first where there is no room for both. */
-  | { readonly kind: 'replace'; readonly name: string; readonly how: 'swap' | 'drop' }
-
-/** What will be done, where, with what, and what speaks against it. Plain data: `--dry-run`, the question and the tests look at it. */
-export interface RestorePlan {
-  readonly backup: string | null
-  readonly file: string | null
-  readonly takenAt: string | null
-  readonly sizeBytes: number | null
-  /** `host:port`, no credentials. */
-  readonly server: string
-  readonly database: string
-  readonly action: 'create' | 'replace-own-test' | 'drop-and-create' | 'use-empty' | 'into-existing' | 'swap' | 'drop-and-restore'
-  /** The database that is there now, if one is. */
-  readonly existing: { readonly oid: number; readonly name: string; readonly sizeBytes: number | null; readonly madeByUs: boolean } | null
-  /** Where the existing one is kept, for a swap. */
-  readonly keptAs: string | null
-  readonly safetyBackup: boolean
-  /** How the copy is looked at before it is handed over. */
-  readonly validation: 'content' | 'rows' | 'none'
-  /** Room for the restored database where the server keeps it; a null is not known, and `unknown` says why. */
-  readonly serverSpace: PlannedSpace
-  /** Room for the unpacked dump in the work directory. */
-  readonly stagingSpace: PlannedSpace
-  readonly steps: readonly string[]
-  /** Reasons not to; not empty = exit 15 and nothing is done. */
-  readonly refusals: readonly string[]
-  readonly warnings: readonly string[]
-}
+import type { RestorePlan } from './restore-plan.ts'
+import type { RestoreGoal, RestoreRequest, RestoreServer } from './restore-request.ts'
 
 /** Looks at the target server and at the work directory (reads only) and makes the plan. */
 export async function planRestore(server: RestoreServer, request: RestoreRequest): Promise<RestorePlan> {
@@ -101,7 +63,7 @@ function refusalsOfName(request: RestoreRequest): readonly string[] {
 /** What the server would refuse in the middle of it: rights, and what neither a rename nor a drop can carry. */
 async function refusalsOfServer(admin: Session, action: RestorePlan['action'], existing: FoundDatabase | undefined): Promise<readonly string[]> {
   const refusals: string[] = []
-  const rights = await readRights(admin)
+  const rights = await readOwnRights(admin)
   if (action !== 'use-empty' && action !== 'into-existing' && !rights.createDb)
     refusals.push(
       `role "${admin.user}" may not create databases: ALTER ROLE "${admin.user}" CREATEDB, or set adminUrl to a role that may; into an existing empty database no such right is needed (--as NAME)`,
@@ -181,13 +143,6 @@ async function chooseAction(
     default:
       throw new Error(`unexpected goal ${JSON.stringify(goal satisfies never)}`)
   }
-}
-
-async function readRights(admin: Session): Promise<{ createDb: boolean; isSuperuser: boolean }> {
-  const [row] = await admin.query<{ create: boolean; super: boolean }>(
-    'SELECT rolcreatedb OR rolsuper AS create, rolsuper AS super FROM pg_catalog.pg_roles WHERE rolname = current_user',
-  )
-  return { createDb: row?.create === true, isSuperuser: row?.super === true }
 }
 
 async function isMember(admin: Session, role: string): Promise<boolean> {

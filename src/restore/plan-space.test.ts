@@ -2,7 +2,8 @@ import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { judgeSpace, planStagingSpace, spaceProblems, type PlannedSpace } from './plan-space.ts'
+import { judgeSpace, planStagingSpace, spaceProblems } from './plan-space.ts'
+import type { PlannedSpace } from './restore-plan.ts'
 import type { RestoreRequest } from './restore-request.ts'
 
 const space = (neededBytes: number | null, freeBytes: number | null, freedBytes: number | null = 0): PlannedSpace => ({

@@ -1,24 +1,12 @@
-import { open, readdir, stat, statfs } from 'node:fs/promises'
+import { open, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileType, fileTypeBytes } from '../dump/file-type.ts'
 import { systemCodeOf } from '../kernel/failure.ts'
 import { findServerSpace } from '../postgres/server-space.ts'
-import type { RestorePlan } from './plan-restore.ts'
+import { freeBytesAt, workDirectoryHint } from '../repository/stage-space.ts'
+import type { PlannedSpace, RestorePlan } from './restore-plan.ts'
 import type { RestoreRequest, RestoreServer } from './restore-request.ts'
-
-/** Room for something. What is null is not known, and `unknown` says why. */
-export interface PlannedSpace {
-  /** of a database: what its source took */
-  readonly neededBytes: number | null
-  /** null where it cannot be known from here */
-  readonly freeBytes: number | null
-  /** what dropping a database first gives back in the same place */
-  readonly freedBytes: number | null
-  /** where it was looked */
-  readonly path: string | null
-  /** why something is null */
-  readonly unknown: string | null
-}
+import { stagingSpareBytes, unpackedBytes } from './staged-dump.ts'
 
 type Existing = { readonly name: string; readonly sizeBytes: number | null } | null
 
@@ -54,30 +42,22 @@ function neededOnServer({ manifest, tables, file }: RestoreRequest, action: Rest
   return source.databaseBytes
 }
 
-/** What `requireSpace` of staged-dump.ts asks for beyond the dump itself. */
-const stagingSpareBytes = 64 * 1024 * 1024
-
 /** Room for the dump in the work directory, where it lies unpacked while it is loaded. */
 export async function planStagingSpace(request: RestoreRequest): Promise<PlannedSpace> {
-  const dumpBytes = await stagedBytes(request)
+  const dumpBytes = await dumpBytesOf(request)
   // Other roles are written into a second copy, and the first goes then; of a directory dump only into its table of contents.
   const bytes = dumpBytes !== null && request.roleMap.size > 0 && request.manifest?.backup.format !== 'directory' ? dumpBytes * 2 : dumpBytes
-  const path = await existingAncestor(request.workDirectory)
-  const { bavail, bsize } = await statfs(path, { bigint: true })
   return {
     neededBytes: bytes === null ? null : bytes + stagingSpareBytes,
-    freeBytes: Number(bavail * bsize),
+    freeBytes: await freeBytesAt(await existingAncestor(request.workDirectory)),
     freedBytes: 0,
     path: request.workDirectory,
     unknown: bytes === null ? `how large ${request.file ?? 'the dump'} is when it is unpacked is not known` : null,
   }
 }
 
-async function stagedBytes({ manifest, file }: RestoreRequest): Promise<number | null> {
-  if (manifest !== null)
-    return manifest.backup.format === 'directory'
-      ? manifest.files.filter(({ role }) => role === 'part').reduce((sum, part) => sum + part.sizeBytes, 0)
-      : manifest.plainBytes
+async function dumpBytesOf({ manifest, file }: RestoreRequest): Promise<number | null> {
+  if (manifest !== null) return unpackedBytes(manifest)
   if (file === null) return null
   try {
     if ((await stat(file)).isDirectory()) {
@@ -129,19 +109,19 @@ export function spaceProblems(
     (isOverruled ? warnings : refusals).push(missingOnServer(serverSpace, onServer.missingBytes, action === 'swap' ? existing : null))
   if (onServer.kind === 'tight')
     warnings.push(
-      `room on the server is tight: the source took ${gibibytes(serverSpace.neededBytes)}, and ${gibibytes((serverSpace.freeBytes ?? 0) + (serverSpace.freedBytes ?? 0))} will be free in ${serverSpace.path ?? ''}; write-ahead log comes on top`,
+      `room on the server is tight: the source took ${sizeText(serverSpace.neededBytes)}, and ${sizeText((serverSpace.freeBytes ?? 0) + (serverSpace.freedBytes ?? 0))} will be free in ${serverSpace.path ?? ''}; write-ahead log comes on top`,
     )
   const staged = judgeSpace(stagingSpace)
   if (staged.kind === 'missing')
     refusals.push(
-      `the work directory ${stagingSpace.path ?? ''} has ${gibibytes(stagingSpace.freeBytes)} free, and the unpacked dump needs ${gibibytes(stagingSpace.neededBytes)}: choose another with TIDEMARK_WORK_DIR=/path/with/space`,
+      `the work directory ${stagingSpace.path ?? ''} has ${sizeText(stagingSpace.freeBytes)} free, and the unpacked dump needs ${sizeText(stagingSpace.neededBytes)}: ${workDirectoryHint}`,
     )
   return { refusals, warnings }
 }
 
 function missingOnServer(space: PlannedSpace, missingBytes: number, replaced: Existing): string {
-  const free = `${gibibytes(space.freeBytes)} free in ${space.path ?? ''}${space.freedBytes === 0 ? '' : ` and ${gibibytes(space.freedBytes)} that are dropped first`}`
-  const facts = `the source took ${gibibytes(space.neededBytes)}, and there are ${free}: ${gibibytes(missingBytes)} are missing`
+  const free = `${sizeText(space.freeBytes)} free in ${space.path ?? ''}${space.freedBytes === 0 ? '' : ` and ${sizeText(space.freedBytes)} that are dropped first`}`
+  const facts = `the source took ${sizeText(space.neededBytes)}, and there are ${free}: ${sizeText(missingBytes)} are missing`
   const overrule = 'if much of the source was dead rows and it does fit: --no-space-check'
   if (replaced === null) return `there is no room for the restored database on the server: ${facts}; ${overrule}`
   const fitsAlone = replaced.sizeBytes !== null && replaced.sizeBytes >= missingBytes
@@ -151,8 +131,8 @@ function missingOnServer(space: PlannedSpace, missingBytes: number, replaced: Ex
   return `there is no room for both databases on the server: ${facts}; ${way}; ${overrule}`
 }
 
-/** One decimal from 1 GiB on, else MiB: rounded down by less than anybody decides upon. */
-function gibibytes(bytes: number | null): string {
+/** With one decimal, in GiB from 1 GiB on and else in MiB. */
+function sizeText(bytes: number | null): string {
   if (bytes === null) return 'an unknown amount'
   return bytes >= 1024 ** 3 ? `${(bytes / 1024 ** 3).toFixed(1)} GiB` : `${(bytes / 1024 ** 2).toFixed(1)} MiB`
 }

@@ -1,4 +1,4 @@
-import type { RestorePlan } from './plan-restore.ts'
+import type { RestorePlan } from './restore-plan.ts'
 import type { RestoreRequest } from './restore-request.ts'
 
 /** Every step of a plan in words, in the order of the story (restore-dump.ts). */

@@ -1,11 +1,11 @@
 import { utc } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure, isFailure } from '../kernel/failure.ts'
-import type { Reached } from '../postgres/reach.ts'
+import { readDatabaseSettings } from '../postgres/database-settings.ts'
 import type { Session } from '../postgres/session.ts'
 import { quoteIdentifier } from '../postgres/identifiers.ts'
 import { applyDatabaseAcl, dropOwnedDatabase, findDatabase, findDatabaseByOid, formatMark, type FoundDatabase } from './owned-database.ts'
-import { settingStatement, type Connections, type RestoredCopy } from './restore-copy.ts'
+import { settingStatement, type Connections, type CopyPlace, type RestoredCopy } from './restore-copy.ts'
 import type { RestoreRecord } from './run-record.ts'
 import { swapDatabases } from './swap.ts'
 
@@ -29,19 +29,19 @@ export interface Replaced {
  * Live properties → copy, record, swap, record. Until the swap's transaction commits the live database is untouched; after it
  * the new one is live. A crash between the two is told from the OIDs in the record. When the swap fails the copy is dropped.
  */
-export async function replaceBySwap(admin: Reached, request: ReplaceRequest, connections: Connections, context: Context): Promise<Replaced> {
+export async function replaceBySwap({ reached, connections }: CopyPlace, request: ReplaceRequest, context: Context): Promise<Replaced> {
   const { live, copy, keptAs } = request
   const swapping: RestoreRecord = { ...request.record, phase: 'swapping', newOid: copy.oid, newName: copy.database, oldOid: live.oid, oldName: keptAs }
   let warnings: readonly string[]
   try {
-    warnings = await carryProperties(admin.session, live, copy)
+    warnings = await carryProperties(reached.session, live, copy)
     context.emit({ type: 'step-begun', step: 'swap', subject: live.name, expectedBytes: null })
     const begunMs = context.clock.monotonicMs()
     await request.save(swapping)
     await using terminator = await connections.fresh()
     const mark = { kind: 'old' as const, run: request.record.run, backup: null, name: keptAs, at: utc(context.clock.now()), expires: null }
     await swapDatabases(
-      admin.session,
+      reached.session,
       terminator,
       {
         away: { oid: live.oid, from: live.name, to: keptAs },
@@ -117,11 +117,7 @@ async function carryProperties(session: Session, live: FoundDatabase, copy: Rest
     warnings.push(...(await applyDatabaseAcl(session, copy.database, row.acl, roles)))
   }
   if (row.limit !== -1) await session.query(`ALTER DATABASE ${name} CONNECTION LIMIT ${row.limit}`)
-  const settings = await session.query<{ setting: string }>(
-    `SELECT CASE WHEN s.setrole = 0 THEN '' ELSE pg_catalog.pg_get_userbyid(s.setrole) || E'\\t' END || u.setting AS setting FROM pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS u(setting) WHERE s.setdatabase = $1::oid`,
-    [live.oid],
-  )
-  for (const { setting } of settings) await session.query(settingStatement(copy.database, setting))
+  for (const setting of await readDatabaseSettings(session, live.oid)) await session.query(settingStatement(copy.database, setting))
   // The owner comes last: a role that is no superuser gives away its right to change the rest with it.
   if (live.owner !== row.current) await session.query(`ALTER DATABASE ${name} OWNER TO ${quoteIdentifier(live.owner)}`)
   return warnings

@@ -5,6 +5,7 @@ import { utc } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
+import { readOwnRights } from '../postgres/own-rights.ts'
 import type { Reached } from '../postgres/reach.ts'
 import type { Session } from '../postgres/session.ts'
 import type { DumpSource } from '../repository/manifest.ts'
@@ -52,6 +53,12 @@ export interface Connections {
   fresh(): Promise<Session>
 }
 
+/** The server that a copy is made on: an admin session that is in no database which may be renamed or dropped, and ways into the others. */
+export interface CopyPlace {
+  readonly reached: Reached
+  readonly connections: Connections
+}
+
 export interface RestoredCopy {
   readonly database: string
   readonly oid: number
@@ -65,8 +72,9 @@ export interface RestoredCopy {
  * Loads a staged dump into a database beside everything else, and validates it. A database made here is dropped again when
  * anything fails; an existing one is left as far as the load came, which is said.
  */
-export async function restoreCopy(admin: Reached, staged: StagedDump, request: CopyRequest, connections: Connections, context: Context): Promise<RestoredCopy> {
-  const { tools, reason } = chooseLoadTools(admin, staged)
+export async function restoreCopy(place: CopyPlace, staged: StagedDump, request: CopyRequest, context: Context): Promise<RestoredCopy> {
+  const { reached, connections } = place
+  const { tools, reason } = chooseLoadTools(reached, staged)
   context.emit({ type: 'note', message: reason })
   const selection = request.tables.length === 0 ? null : await selectFrom(staged, request.tables)
   const warnings: string[] = (selection?.leftOut ?? []).map(({ what, why }) => `${what} is left out: ${why}`)
@@ -82,7 +90,7 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
         at: utc(context.clock.now()),
         expires: request.expires,
       }
-      const made = await createOwnedDatabase(admin.session, {
+      const made = await createOwnedDatabase(reached.session, {
         name: request.database,
         mark,
         source: request.source,
@@ -93,9 +101,10 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
     }
     const begunMs = context.clock.monotonicMs()
     if (request.dataOnly && request.truncate) await truncateTables(request, selection?.tables ?? [], connections.inside)
+    const { isSuperuser } = await readOwnRights(reached.session)
     const report = await loadDump(
       staged,
-      { ...request, target: admin.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256, isSuperuser: await isSuperuser(admin.session) },
+      { ...request, target: reached.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256, isSuperuser },
       context,
     )
     const loadSeconds = (context.clock.monotonicMs() - begunMs) / 1000
@@ -104,18 +113,13 @@ export async function restoreCopy(admin: Reached, staged: StagedDump, request: C
 
     await using session = await connections.inside(request.database)
     await settle(session, request, warnings)
-    const validation = await validate(session, staged, request, selection?.tables ?? null, connections.inside, context)
+    const validation = await validate(session, request, { staged, selected: selection?.tables ?? null, connect: connections.inside }, context)
     const [row] = await session.query<{ oid: string }>('SELECT oid::text AS oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()')
     return { database: request.database, oid: requireOid(row, request.database), errors: report.errors, warnings, validation, loadSeconds }
   } catch (error) {
     if (created !== null) await dropAfterFailure(connections, created, context)
     throw error
   }
-}
-
-async function isSuperuser(session: Session): Promise<boolean> {
-  const [row] = await session.query<{ super: boolean }>('SELECT rolsuper AS super FROM pg_catalog.pg_roles WHERE rolname = current_user')
-  return row?.super === true
 }
 
 async function selectFrom(staged: StagedDump, tables: readonly string[]) {
@@ -127,7 +131,7 @@ async function selectFrom(staged: StagedDump, tables: readonly string[]) {
   return selectEntries(await readToc(createReadStream(path)), tables)
 }
 
-async function truncateTables(request: CopyRequest, tables: readonly string[], connect: (database: string) => Promise<Session>): Promise<void> {
+async function truncateTables(request: CopyRequest, tables: readonly string[], connect: Connections['inside']): Promise<void> {
   if (tables.length === 0) throw new Failure('usage-invalid', '--truncate empties selected tables only', { hints: ['name them: --table NAME'] })
   await using session = await connect(request.database)
   await session.query(`TRUNCATE ${tables.join(', ')}`)
@@ -178,10 +182,8 @@ function splitNames(list: string): readonly string[] {
 
 async function validate(
   session: Session,
-  staged: StagedDump,
   request: CopyRequest,
-  selected: readonly string[] | null,
-  connect: (database: string) => Promise<Session>,
+  { staged, selected, connect }: { staged: StagedDump; selected: readonly string[] | null; connect: Connections['inside'] },
   context: Context,
 ): Promise<Validation> {
   const fingerprint = request.fingerprint

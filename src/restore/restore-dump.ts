@@ -8,12 +8,13 @@ import { sweepExpiredCopies } from './expired-copies.ts'
 import { afterBefore, runHook, runHooksAfterFailure, waitForHealth } from './hooks.ts'
 import { findReplacedRoles, mapStagedRoles } from './map-roles.ts'
 import { commentDatabase, dropByOid, dropOwnedDatabase, findDatabase } from './owned-database.ts'
-import { planRestore, type RestorePlan } from './plan-restore.ts'
+import { planRestore } from './plan-restore.ts'
 import { requireLoadable } from './loadable.ts'
 import { judgeSpace } from './plan-space.ts'
 import { replaceBySwap, saveAfterwards } from './replace-database.ts'
 import { restoreCopy, type CopyRequest, type RestoredCopy } from './restore-copy.ts'
 import { describeOutcome, type Restored, type RestoreOutcome } from './restore-outcome.ts'
+import type { RestorePlan } from './restore-plan.ts'
 import type { CopyAnswers, RestoreDoors, RestoreRequest, RestoreServer, RestoreWork } from './restore-request.ts'
 import { newRunRecord, type RestoreRecord } from './run-record.ts'
 import type { StagedDump } from './staged-dump.ts'
@@ -53,8 +54,7 @@ async function carryOut(work: RestoreWork): Promise<Restored> {
 
   await requireLoadable(server.reached, staged, request, context)
 
-  const { host, port } = server.target
-  const record = newRunRecord(request, { host, port, systemIdentifier: await readSystemIdentifier(server.reached.session) }, safetyBackup, context)
+  const record = await beginRecord(work, safetyBackup)
   const { comment } = await makeRoom(work, record)
   const copy = await loadAndValidate(work, staged, { stage: stage.path, warnings: unmapped }).catch((error: unknown) => {
     throw plan.action === 'drop-and-restore' || plan.action === 'into-existing' ? withWayBack(error, plan, safetyBackup) : error
@@ -96,6 +96,13 @@ async function takeSafetyBackup({ request, doors, plan, context }: RestoreWork):
       hints: ['if the server is too damaged to be dumped, go on without: --no-safety-backup (the old database is then kept by rename)'],
     })
   }
+}
+
+async function beginRecord({ request, server, plan, context }: RestoreWork, safetyBackup: string | null): Promise<RestoreRecord> {
+  const { run, cluster, file } = request
+  const { host, port } = server.target
+  const systemIdentifier = await readSystemIdentifier(server.reached.session)
+  return newRunRecord({ run, cluster, backup: plan.backup, file, server: { host, port, systemIdentifier }, database: plan.database, safetyBackup }, context)
 }
 
 /** Drops what the plan drops first, by its OID. Returns the comment of what was dropped, for the one that takes its place. */
@@ -141,7 +148,7 @@ async function loadAndValidate(
     // A copy that is to be swapped in has a name nobody was given: when this run is killed, a later one removes it.
     expires: plan.action === 'swap' ? utc(context.clock.now().add({ hours: unfinishedCopyHours })) : null,
   }
-  const restored = await restoreCopy(server.reached, staged, copy, server.connections, context)
+  const restored = await restoreCopy(server, staged, copy, context)
   return { ...restored, warnings: [...warnings, ...restored.warnings, ...(await leftOfRoles({ request, server }, copy))] }
 }
 
@@ -173,7 +180,7 @@ async function swapIn(work: RestoreWork, copy: RestoredCopy, record: RestoreReco
       hints: [`the copy is "${copy.database}"`],
     })
   const request = { live, copy, keptAs: plan.keptAs, record, save: doors.saveRecord }
-  const { warnings, recorded } = await replaceBySwap(server.reached, request, server.connections, context)
+  const { warnings, recorded } = await replaceBySwap(server, request, context)
   const { keptAs, database } = plan
   return { copy: { ...copy, database }, keptAs, safetyBackup: record.safetyBackup, dropped: false, warnings, answers: unasked, recorded }
 }

@@ -1,5 +1,5 @@
 import { formatConnectionUrl } from '../postgres/connection-url.ts'
-import type { RestorePlan } from './plan-restore.ts'
+import type { RestorePlan } from './restore-plan.ts'
 import type { RestoredCopy } from './restore-copy.ts'
 import type { CopyAnswers, RestoreWork } from './restore-request.ts'
 

@@ -1,14 +1,26 @@
 import type { Context } from '../kernel/context.ts'
-import type { Reached } from '../postgres/reach.ts'
 import type { Session } from '../postgres/session.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Manifest } from '../repository/manifest.ts'
 import type { RestoreHooks } from './hooks.ts'
 import type { RoleMap } from './map-roles.ts'
-import type { RestoreGoal, RestorePlan } from './plan-restore.ts'
-import type { Connections } from './restore-copy.ts'
+import type { CopyPlace } from './restore-copy.ts'
+import type { RestorePlan } from './restore-plan.ts'
 import type { RestoreRecord } from './run-record.ts'
 import type { StagedDump } from './staged-dump.ts'
+
+/** What a restore is asked to do, decided before anything is looked at. */
+export type RestoreGoal =
+  /** A new database; `explicit` when its name was given. */
+  | { readonly kind: 'new'; readonly name: string; readonly explicit: boolean }
+  /** `<db>_restore_test`, replacing an earlier one of ours. */
+  | { readonly kind: 'test'; readonly name: string }
+  /** Drop the named database first. */
+  | { readonly kind: 'drop-existing'; readonly name: string }
+  /** Into an existing database: its objects dropped first, or rows only. Not `explicit`: the original, which is then backed up first. */
+  | { readonly kind: 'into'; readonly name: string; readonly how: 'clean' | 'append' | 'truncate'; readonly explicit: boolean }
+  /** Replace the original: beside, validated, swapped; or dropped first where there is no room for both. */
+  | { readonly kind: 'replace'; readonly name: string; readonly how: 'swap' | 'drop' }
 
 /** Everything that decides what a restore does, once words and settings were understood. */
 export interface RestoreRequest {
@@ -51,10 +63,8 @@ export interface RestoreRequest {
   readonly begunMs: number
 }
 
-/** The server that is restored on: an admin session that is in no database which may be renamed or dropped, and ways into the others. */
-export interface RestoreServer {
-  readonly reached: Reached
-  readonly connections: Connections
+/** The server that is restored on. */
+export interface RestoreServer extends CopyPlace {
   /** `host:port`, no credentials. */
   readonly name: string
   readonly target: ConnectionTarget

@@ -5,7 +5,6 @@ import { Failure, messageOf } from '../kernel/failure.ts'
 import { readObjectIfThere } from '../repository/bytes.ts'
 import { clusterSegment, runKey } from '../repository/layout.ts'
 import type { Storage } from '../storage/storage.ts'
-import type { RestoreRequest } from './restore-request.ts'
 
 /**
  * What a restore did to a server, written to the repository before and after each step that cannot be repeated, so
@@ -20,7 +19,7 @@ const recordSchema = z.object({
   endedAt: z.string().nullable(),
   backup: z.string().nullable(),
   file: z.string().nullable(),
-  /** created: a new database was made; swapping: the swap was about to happen; swapped: it did; dropped-first: `--replace=drop`. */
+  /** created: the copy is where it was wanted; swapping, dropping, undoing: that was about to happen; swapped, dropped, undone: it did, and for `dropped` the copy is in its place. */
   phase: z.enum(['created', 'swapping', 'swapped', 'dropping', 'dropped', 'failed', 'undoing', 'undone']),
   server: z.object({ host: z.string().nullable(), port: z.number().int(), systemIdentifier: z.string().nullable() }),
   /** The name people use. */
@@ -38,23 +37,29 @@ export type RestoreRecord = z.infer<typeof recordSchema>
 
 /** The record of a restore that has done nothing yet. */
 export function newRunRecord(
-  request: Pick<RestoreRequest, 'run' | 'cluster' | 'manifest' | 'file' | 'goal'>,
-  server: RestoreRecord['server'],
-  safetyBackup: string | null,
+  {
+    run,
+    cluster,
+    backup,
+    file,
+    server,
+    database,
+    safetyBackup,
+  }: Pick<RestoreRecord, 'run' | 'cluster' | 'backup' | 'file' | 'server' | 'database' | 'safetyBackup'>,
   context: Pick<Context, 'clock'>,
 ): RestoreRecord {
   return {
     format: 'tidemark-run/1',
-    run: request.run,
-    cluster: request.cluster,
+    run,
+    cluster,
     verb: 'restore',
     startedAt: utc(context.clock.now()),
     endedAt: null,
-    backup: request.manifest?.backup.id ?? null,
-    file: request.file,
+    backup,
+    file,
     phase: 'failed',
     server,
-    database: request.goal.name,
+    database,
     newOid: null,
     newName: null,
     oldOid: null,

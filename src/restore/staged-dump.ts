@@ -1,17 +1,18 @@
 import { createWriteStream } from 'node:fs'
-import { mkdir, open, rm, statfs, type FileHandle } from 'node:fs/promises'
+import { mkdir, open, rm, type FileHandle } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Context } from '../kernel/context.ts'
 import { Failure, systemCodeOf } from '../kernel/failure.ts'
 import type { DumpContent } from '../dump/dump-reader.ts'
+import { makeSeekable } from '../dump/seekable-archive.ts'
 import { scannedDump } from '../repository/check-stored.ts'
 import { dumpFileOf, type Manifest, type StoredFile } from '../repository/manifest.ts'
 import { outerCompressionOf, plainBytes, readChecked } from '../repository/read-stored.ts'
 import type { Repository } from '../repository/repository.ts'
+import { requireStageSpace, workDirectoryHint } from '../repository/stage-space.ts'
 import { withProgress } from '../stream/chunks.ts'
-import { makeSeekable } from './seekable-archive.ts'
 
 /** A dump on local disk, decompressed, that was read to its end and found whole. Removed when its scope ends, unless it is the original. */
 export interface StagedDump extends AsyncDisposable {
@@ -34,6 +35,7 @@ export async function stageBackup(repository: Repository, manifest: Manifest, st
   const { backup } = manifest
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'fetch', subject: backup.fileName, expectedBytes: backup.storedBytes })
+  await requireStageSpace(stage, { bytes: unpackedBytes(manifest) + stagingSpareBytes, what: 'staging this dump needs' })
   const staged =
     backup.format === 'directory' ? await stageDirectory(repository, manifest, stage, context) : await stageFile(repository, manifest, stage, context)
   context.emit({
@@ -51,7 +53,6 @@ async function stageFile(repository: Repository, manifest: Manifest, stage: stri
   const file = dumpFileOf(manifest)
   if (file === null) throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names no dump file`)
   const format = manifest.backup.format === 'plain' ? 'plain' : 'custom'
-  await requireSpace(stage, manifest.plainBytes)
   const path = join(stage, format === 'plain' ? 'dump.sql' : 'dump.custom')
   const content = await spool(stagedBytes(repository, manifest, file, context), path)
   if (format === 'custom') await makeSeekable(path, content.blockOffsets)
@@ -98,14 +99,10 @@ async function* stagedBytes(repository: Repository, manifest: Manifest, file: St
 }
 
 async function stageDirectory(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {
-  const parts = manifest.files.filter((file) => file.role === 'part')
-  await requireSpace(
-    stage,
-    parts.reduce((sum, file) => sum + file.sizeBytes, 0),
-  )
   const root = join(stage, 'dump.d')
   await mkdir(root, { mode: 0o700 })
-  for (const file of parts) {
+  for (const file of manifest.files) {
+    if (file.role !== 'part') continue
     const path = join(root, relative(manifest.backup.key, file.key))
     // Keys were validated by the storage; a part outside its own folder would still be a forged manifest.
     if (relative(root, path).startsWith('..'))
@@ -138,22 +135,15 @@ export async function writeToStage(output: FileHandle, bytes: Uint8Array): Promi
     if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '')) throw error
     throw new Failure('space-low', 'the work directory is full: the dump does not fit there unpacked', {
       cause: error,
-      hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'],
+      hints: [workDirectoryHint],
     })
   }
 }
 
-/** Refuses (space-low) when the directory's file system has less than `bytes` and a little more. */
-export async function requireSpace(directory: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(directory)
-  const free = bavail * bsize
-  const needed = bytes + 64 * 1024 * 1024
-  if (free >= needed) return
-  throw new Failure(
-    'space-low',
-    `the work directory ${dirname(directory)} has ${Math.floor(free / 1048576)} MiB free; staging this dump needs ${Math.ceil(needed / 1048576)} MiB`,
-    {
-      hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space'],
-    },
-  )
+/** Room beyond the dump itself: for the list of entries, and what others write there meanwhile. */
+export const stagingSpareBytes = 64 * 1024 * 1024
+
+/** What a backup takes in the work directory, where it lies unpacked; the parts of a directory dump stay as pg_dump compressed them. */
+export function unpackedBytes({ backup, files, plainBytes }: Manifest): number {
+  return backup.format === 'directory' ? files.filter(({ role }) => role === 'part').reduce((sum, part) => sum + part.sizeBytes, 0) : plainBytes
 }

@@ -4,9 +4,9 @@ import { basename, join } from 'node:path'
 import { localDumpFiles } from '../dump/directory-scan.ts'
 import { readDirectoryDump } from '../dump/dump-reader.ts'
 import { readForeignDump } from '../dump/foreign-dump.ts'
+import { makeSeekable } from '../dump/seekable-archive.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure, systemCodeOf } from '../kernel/failure.ts'
-import { makeSeekable } from './seekable-archive.ts'
 import { writeToStage, type StagedDump } from './staged-dump.ts'
 
 /** Reads a dump file of whoever made it to its end and, where it is compressed, unpacks it into the stage. The original is never changed. */

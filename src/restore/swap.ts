@@ -1,6 +1,6 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
-import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
+import { quoteIdentifier } from '../postgres/identifiers.ts'
 import type { Session } from '../postgres/session.ts'
 import { swapObstacles } from './obstacles.ts'
 
@@ -29,18 +29,39 @@ export async function swapDatabases(renamer: Session, terminator: Session, reque
   await requireOid(renamer, request.away)
   await requireOid(renamer, request.into)
   await requireSwappable(renamer, request.away.from)
-  await renamer.query('BEGIN')
-  try {
+  await inTransaction(renamer, context, async () => {
     await renameWhileTerminating(renamer, terminator, request.away, context)
     await renameWhileTerminating(renamer, terminator, request.into, context)
-    for (const { database, comment } of request.comments) {
-      await renamer.query(`COMMENT ON DATABASE ${quoteIdentifier(database)} IS ${comment === null ? 'NULL' : quoteLiteral(comment)}`)
-    }
-    await renamer.query('COMMIT')
+    for (const { database, comment } of request.comments) await commentDatabase(renamer, database, comment)
+  })
+}
+
+/**
+ * Gives a database another name and comment in one transaction, ending the sessions that are inside: somebody's monitoring may look into whatever there is.
+ * On any error it has its old name and comment.
+ */
+export async function renameDatabase(
+  renamer: Session,
+  terminator: Session,
+  { rename, comment }: { readonly rename: Rename; readonly comment: string | null },
+  context: Context,
+): Promise<void> {
+  await requireOid(renamer, rename)
+  await inTransaction(renamer, context, async () => {
+    await renameWhileTerminating(renamer, terminator, rename, context)
+    await commentDatabase(renamer, rename.to, comment)
+  })
+}
+
+async function inTransaction(session: Session, context: Context, work: () => Promise<void>): Promise<void> {
+  await session.query('BEGIN')
+  try {
+    await work()
+    await session.query('COMMIT')
   } catch (error) {
-    await renamer
+    await session
       .query('ROLLBACK')
-      .catch((rollback: unknown) => context.emit({ type: 'note', message: `the swap's transaction ended with its session: ${messageOf(rollback)}` }))
+      .catch((rollback: unknown) => context.emit({ type: 'note', message: `the transaction of the renames ended with its session: ${messageOf(rollback)}` }))
     throw error
   }
 }

@@ -281,7 +281,7 @@ describe.skipIf(!mounts)('a disk', () => {
     const old = await lookAtProduction(room.server, room.source.name)
     expect(
       await endingOf(() => restoreBackup(room.workspace(storage, { machine }), { replace: 'swap', safetyBackup: false, approve: async () => undefined })),
-    ).toMatchObject({ kind: 'failed', exitCode: 1, message: expect.stringMatching(/free/) })
+    ).toMatchObject({ kind: 'failed', exitCode: 15, message: expect.stringMatching(/free/) })
     expect(await lookAtProduction(room.server, room.source.name)).toEqual(old)
     expect(await copiesOf(room.server, room.source.name)).toEqual([])
     const directory = { dump: { ...uncompressed.dump, format: 'directory' } } as const

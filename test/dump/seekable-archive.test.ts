@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createArchiveScanner, type ArchiveScan } from '../../src/dump/archive-scan.ts'
 import { selectingSink } from '../../src/dump/sink.ts'
-import { makeSeekable } from '../../src/restore/seekable-archive.ts'
+import { makeSeekable } from '../../src/dump/seekable-archive.ts'
 import { startServer, type TestServer } from './postgres.ts'
 
 let server: TestServer

@@ -121,7 +121,9 @@ describe('JSON documents', () => {
     expect(await shop.databases()).toEqual([shop.name])
 
     const { plan, result } = await shop.room.json<{ plan: object; result: Record<string, unknown> }>(['restore', '--as', `${shop.name}_copy`])
-    expect(plan).toEqual(planned.plan)
+    // What is free changes from one moment to the next.
+    const steady = (of: object) => JSON.stringify(of, (key, value: unknown) => (key === 'freeBytes' ? typeof value : value))
+    expect(steady(plan)).toBe(steady(planned.plan))
     expect(result).toMatchObject({
       database: `${shop.name}_copy`,
       directory: null,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { RestoreResult } from '../../src/api/restore-options.ts'
 import type { Backup } from '../../src/repository/backup.ts'
-import type { RestorePlan } from '../../src/restore/plan-restore.ts'
+import type { RestorePlan } from '../../src/restore/restore-plan.ts'
 import { sharedCluster } from '../support/cluster.ts'
 import { openShop, type Shop } from '../support/shop.ts'
 

@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { RestoreResult } from '../../src/api/restore-options.ts'
 import { quoteIdentifier } from '../../src/postgres/identifiers.ts'
 import type { Backup } from '../../src/repository/backup.ts'
-import type { RestorePlan } from '../../src/restore/plan-restore.ts'
+import type { RestorePlan } from '../../src/restore/restore-plan.ts'
 import { sharedCluster, type TestCluster } from '../support/cluster.ts'
 import { openShop, type Shop } from '../support/shop.ts'
 

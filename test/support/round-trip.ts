@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import type { RestorePlan } from '../../src/restore/plan-restore.ts'
+import type { RestorePlan } from '../../src/restore/restore-plan.ts'
 import type { RestoreResult } from '../../src/api/restore-options.ts'
 import { quoteLiteral } from '../../src/postgres/identifiers.ts'
 import type { Backup } from '../../src/repository/backup.ts'

@@ -1,7 +1,10 @@
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
+import type { BackupOptions, BackupResult } from '../../api/take-backups.ts'
+import { collect, parseCount } from '../option-values.ts'
 import { renderLeftOut } from '../render/backups.ts'
 import { formatBytes, formatDuration, printable } from '../render/format.ts'
-import { addGlobalFlags, collect, runAction, type GlobalFlags } from '../runtime.ts'
+import type { Output } from '../render/output.ts'
+import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 interface BackupFlags extends GlobalFlags {
   type: 'dump' | 'full' | 'incr' | 'auto'
@@ -21,12 +24,6 @@ interface BackupFlags extends GlobalFlags {
   verify: boolean
   globals: boolean
   dryRun?: boolean
-}
-
-export function parseCount(text: string): number {
-  const count = Number(text)
-  if (!Number.isInteger(count) || count < 1 || count > 64) throw new InvalidArgumentError('expected a whole number from 1 to 64.')
-  return count
 }
 
 export function backupCommand(): Command {
@@ -67,49 +64,55 @@ A backup ends "verified": every byte was read back and its content equals what p
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const [{ takeBackups }, { oneCluster }] = await Promise.all([import('../../api/take-backups.ts'), import('../../api/subjects.ts')])
-      const name = oneCluster(cluster, flags.cluster)
-      const result = await takeBackups(await runtime.workspace(), {
-        type: flags.type,
-        databases: flags.database ?? [],
-        allDatabases: flags.allDatabases === true,
-        name: flags.name ?? null,
-        nameUnique: flags.nameUnique === true,
-        selection: {
-          schemaOnly: flags.schemaOnly === true,
-          dataOnly: flags.dataOnly === true,
-          tables: flags.table ?? [],
-          schemas: flags.schema ?? [],
-          excludeTables: flags.excludeTable ?? [],
-        },
-        fingerprint: flags.fingerprint,
-        verify: flags.verify,
-        globals: flags.globals,
-        dryRun: flags.dryRun === true,
-        ...(name === undefined ? {} : { cluster: name }),
-        ...(flags.format === undefined ? {} : { format: flags.format }),
-        ...(flags.compress === undefined ? {} : { compress: flags.compress }),
-        ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
-      })
+      const result = await takeBackups(await runtime.workspace(), optionsOf(oneCluster(cluster, flags.cluster), flags))
       if (result.kind === 'plan') {
         output.document({ plan: result.plan })
         for (const line of result.plan.lines) output.line(printable(line))
         return output.line('Nothing was changed.')
       }
-      const { backups, warnings } = result
-      const [only] = backups
-      output.document(backups.length === 1 && only !== undefined ? { ...only, warnings } : { backups, warnings })
-      for (const backup of backups) {
-        const state = output.paint(backup.state === 'stored' ? 'yellow' : 'green', backup.state.toUpperCase())
-        const seconds = Temporal.Instant.from(backup.endedAt).since(Temporal.Instant.from(backup.startedAt)).total('seconds')
-        output.line(`backup ${output.paint('bold', backup.id)}  ${state}   ${printable(backup.path ?? backup.key)}`)
-        output.line(
-          `  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`,
-        )
-        renderLeftOut(output, backup.leftOut ?? [])
-        if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: tidemark drill ${backup.id}`)
-      }
-      for (const warning of warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning, true)}`)
+      renderBackups(output, result)
       if (result.partial) runtime.exitCode = 3
     })
   })
+}
+
+function optionsOf(cluster: string | undefined, flags: BackupFlags): BackupOptions {
+  return {
+    type: flags.type,
+    databases: flags.database ?? [],
+    allDatabases: flags.allDatabases === true,
+    name: flags.name ?? null,
+    nameUnique: flags.nameUnique === true,
+    selection: {
+      schemaOnly: flags.schemaOnly === true,
+      dataOnly: flags.dataOnly === true,
+      tables: flags.table ?? [],
+      schemas: flags.schema ?? [],
+      excludeTables: flags.excludeTable ?? [],
+    },
+    fingerprint: flags.fingerprint,
+    verify: flags.verify,
+    globals: flags.globals,
+    dryRun: flags.dryRun === true,
+    ...(cluster === undefined ? {} : { cluster }),
+    ...(flags.format === undefined ? {} : { format: flags.format }),
+    ...(flags.compress === undefined ? {} : { compress: flags.compress }),
+    ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
+  }
+}
+
+function renderBackups(output: Output, { backups, warnings }: BackupResult & { readonly kind: 'done' }): void {
+  const [only] = backups
+  output.document(backups.length === 1 && only !== undefined ? { ...only, warnings } : { backups, warnings })
+  for (const backup of backups) {
+    const state = output.paint(backup.state === 'stored' ? 'yellow' : 'green', backup.state.toUpperCase())
+    const seconds = Temporal.Instant.from(backup.endedAt).since(Temporal.Instant.from(backup.startedAt)).total('seconds')
+    output.line(`backup ${output.paint('bold', backup.id)}  ${state}   ${printable(backup.path ?? backup.key)}`)
+    output.line(
+      `  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`,
+    )
+    renderLeftOut(output, backup.leftOut ?? [])
+    if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: tidemark drill ${backup.id}`)
+  }
+  for (const warning of warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning, true)}`)
 }

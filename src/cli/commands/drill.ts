@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
-import { parseCount } from './backup.ts'
+import { parseCount } from '../option-values.ts'
 
 export interface DrillFlags extends GlobalFlags {
   server?: string

@@ -1,7 +1,6 @@
 import { Command, Option } from 'commander'
+import { collect, parseCount } from '../option-values.ts'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
-import { collect } from '../collect.ts'
-import { parseCount } from './backup.ts'
 
 export interface RestoreFlags extends GlobalFlags {
   as?: string

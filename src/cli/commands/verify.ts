@@ -2,7 +2,8 @@ import { Command } from 'commander'
 import { Failure } from '../../kernel/failure.ts'
 import { formatBytes, printable } from '../render/format.ts'
 import { errorOf } from '../render/output.ts'
-import { addGlobalFlags, collect, runAction, type GlobalFlags } from '../runtime.ts'
+import { collect } from '../option-values.ts'
+import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function verifyCommand(): Command {
   const command = new Command('verify')

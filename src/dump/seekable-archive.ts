@@ -1,15 +1,13 @@
 import { createReadStream } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
-import { readToc, type ArchiveToc, type TocEntry } from '../dump/archive-toc.ts'
-import type { BlockOffsets } from '../dump/archive-scan.ts'
 import { Failure } from '../kernel/failure.ts'
-
-/** `K_OFFSET_POS_SET` in pg_backup_archiver.h: the bytes behind it are the offset, least significant first. */
-const offsetIsKnown = 2
+import type { BlockOffsets } from './archive-scan.ts'
+import { offsetIsSet, readToc, type ArchiveToc, type TocEntry } from './archive-toc.ts'
 
 /**
  * Writes into the table of contents of an archive that came through a pipe where each entry's data begins. pg_dump cannot go back and do that
- * itself, and without it each job of a parallel pg_restore reads the archive row by row until it meets its table. The file must be ours alone.
+ * itself, and without it each job of a parallel pg_restore reads the archive row by row until it meets its table. The file must be ours alone. Rejects (`integrity`) when an offset
+ * does not lead to the block of its entry.
  */
 export async function makeSeekable(path: string, blockOffsets: BlockOffsets): Promise<void> {
   if (blockOffsets.length === 0) return
@@ -21,7 +19,7 @@ export async function makeSeekable(path: string, blockOffsets: BlockOffsets): Pr
     if (offset === undefined || entry.dataOffsetAt === null || !entry.hadData || entry.dataOffset !== null) continue
     await requireBlock(file, toc, entry, offset)
     const field = Buffer.alloc(1 + toc.offsetSize)
-    field[0] = offsetIsKnown
+    field[0] = offsetIsSet
     field.writeUIntLE(offset, 1, Math.min(6, toc.offsetSize))
     await file.write(field, 0, field.length, entry.dataOffsetAt)
   }
