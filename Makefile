@@ -6,6 +6,7 @@
 node := node_modules/.bin/node
 tidemark := node_modules/.bin/tidemark
 NAME ?=
+YES ?=
 
 ## Working on Tidemark
 
@@ -101,18 +102,18 @@ db-restore-test: ready # Restore the latest backup into <db>_restore_test and va
 	@$(tidemark) restore latest --test
 
 .PHONY: db-restore
-db-restore: ready # Replace the database by the latest backup: asks, and backs it up first
-	@$(tidemark) restore latest --replace
+db-restore: ready # Replace the database by the latest backup: asks (YES=1: not), and backs it up first
+	@$(tidemark) restore latest --replace$(if $(YES), --yes)
 
 .PHONY: db-restore-latest
 db-restore-latest: ready # Only show the latest backup
 	@$(tidemark) show latest
 
 .PHONY: db-restore-file
-db-restore-file: # Replace the database by one file: BACKUP_FILE=path/to/backup.sql.gz
+db-restore-file: # Replace the database by one file: BACKUP_FILE=path/to/backup.sql.gz (YES=1: unasked)
 	@if [ -z "$$BACKUP_FILE" ]; then echo 'db-restore-file: name the file: make db-restore-file BACKUP_FILE=path/to/backup.sql.gz' >&2; exit 2; fi
 	@sh scripts/setup.sh --quiet
-	@$(tidemark) restore --file "$$BACKUP_FILE" --replace
+	@$(tidemark) restore --file "$$BACKUP_FILE" --replace$(if $(YES), --yes)
 
 export BACKUP_FILE
 later = echo 'tidemark: $(1) comes with a later version; nothing was deleted' >&2; exit 2

@@ -7,7 +7,7 @@ const needed = 26
 if (Number(process.versions.node.split('.')[0]) < needed) {
   const error = new Error(
     `the Node API of tidemark needs Node ${needed} or newer; this is ${process.version} (${process.execPath}). ` +
-      'Run your program with a newer Node, or start the command, which brings its own: npx tidemark backup --json',
+      'Run your program with the one that came with it (npx node FILE) or a newer one, or start the command, which brings its own: npx tidemark backup --json',
   )
   error.code = 'ERR_TIDEMARK_NODE_VERSION'
   throw error

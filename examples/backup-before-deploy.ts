@@ -1,7 +1,7 @@
 /**
  * A backup before a deployment, proven before the deployment goes on.
  *
- *   DATABASE_URL=postgres://app@localhost/shop node examples/backup-before-deploy.ts
+ *   DATABASE_URL=postgres://app@localhost/shop npx node examples/backup-before-deploy.ts
  *
  * Backups go to ./backups, or where BACKUP_DIR says. Exits with the code that the command line would exit with.
  */

@@ -26,7 +26,7 @@ export const meanings: Readonly<Record<string, string>> = {
   'Backup.user': 'the role that dumped',
   'Backup.hostname': 'the machine on which Tidemark ran',
   'Backup.toolVersion': 'version of Tidemark',
-  'Backup.partial': 'schema-only, data-only or selected tables: never `latest`, never the last good one',
+  'Backup.partial': 'schema-only, data-only or selected tables, or of a copy that a restore had not finished: never `latest`, never the last good one',
   'Backup.safety': 'taken by `restore --replace` of what it replaced: complete, but never `latest`',
   'Backup.committedAs': 'the state it was born with',
   'Backup.adopted': 'taken in by `repo adopt`',

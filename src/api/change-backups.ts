@@ -22,7 +22,7 @@ export interface ChangeOptions extends BackupWords {
 export async function pinBackup(workspace: Workspace, kind: 'pin' | 'unpin', options: ChangeOptions): Promise<Backup> {
   const { context } = workspace
   await using open = await openFor(workspace, kind, options)
-  const found = await locateBackup(open.repositories, open.clusters, open.text, context)
+  const found = await locateBackup(open, open.clusters, open.wanted, context)
   const id = found.record.facts.id
   const run = newRunId(context)
   const holders: Repository[] = []
@@ -64,9 +64,9 @@ export interface PinPlan {
 export async function planPin(workspace: Workspace, kind: 'pin' | 'unpin', options: ChangeOptions): Promise<PinPlan> {
   const { context } = workspace
   await using open = await openFor(workspace, kind, options)
-  const { record, state } = await locateBackup(open.repositories, open.clusters, open.text, context)
+  const { record, state } = await locateBackup(open, open.clusters, open.wanted, context)
   const { id, database, fileName } = record.facts
-  const states = await readStates(open.repositories, state.cluster, context)
+  const states = await readStates(open, state.cluster, context)
   const repositories = states.filter((each) => each.state.backups.get(id)?.deleted === null).map(({ repository }) => repository.name)
   const already = record.pinned === (kind === 'pin') ? `; it is ${kind === 'pin' ? 'pinned' : 'not pinned'} already` : ''
   const lines = [`would ${kind} ${id} of database "${database}" (${fileName}) in ${repositories.join(' and ')}: ${options.reason}${already}`]
@@ -85,7 +85,7 @@ export async function deleteBackup(
 ): Promise<DeleteOutcome> {
   const { context } = workspace
   await using open = await openFor(workspace, 'delete', options)
-  const found = await locateBackup(open.repositories, open.clusters, open.text, context)
+  const found = await locateBackup(open, open.clusters, open.wanted, context)
   const id = found.record.facts.id
   const holders = []
   for (const repository of open.repositories) {
@@ -128,11 +128,11 @@ export async function deleteBackup(
 async function openFor(workspace: Workspace, verb: string, options: ChangeOptions) {
   if (options.wanted === undefined && options.backup === undefined)
     throw new Failure('usage-invalid', `which backup? ${verb} needs it named`, { hints: ['see what there is: tidemark list'] })
-  const { text, cluster } = await chooseBackup(workspace, verb, options, { clusters: false })
+  const { cluster, ...wanted } = await chooseBackup(workspace, verb, options, { clusters: false })
   const configured = cluster === undefined ? undefined : workspace.settings.clusters[cluster]
   await using stack = new AsyncDisposableStack()
-  const { repositories } = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories)))
-  const clusters = await chooseClusters(workspace, repositories, cluster, text)
+  const { repositories, ask } = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories)))
+  const clusters = await chooseClusters(workspace, { ask }, cluster, wanted.text)
   const owned = stack.move()
-  return { repositories, text, clusters, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+  return { repositories, ask, wanted, clusters, [Symbol.asyncDispose]: () => owned.disposeAsync() }
 }

@@ -12,11 +12,13 @@ import type { Manifest } from '../repository/manifest.ts'
 import { openAdminServer } from './admin-server.ts'
 import { locateBackup } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
-import { chooseClusters, openRepositories, reachOf, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, openRepositories, reachOf, repositoryNames, requireOneCluster, type Workspace } from './workspace.ts'
 
 export interface DrillOptions {
   readonly cluster?: string
   readonly backup?: string
+  /** What else the word for the backup might have been and is not. */
+  readonly elseIs?: string
   readonly repositories?: readonly string[]
   /** `same`, `embedded` or a URL; default: the configuration's. */
   readonly server?: string
@@ -98,10 +100,12 @@ export async function planDrill(workspace: Workspace, options: DrillOptions = {}
 }
 
 async function chooseDrill(workspace: Workspace, options: DrillOptions, stack: AsyncDisposableStack) {
+  const wanted = { text: options.backup ?? 'latest', ...(options.elseIs === undefined ? {} : { elseIs: options.elseIs }) }
+  requireOneCluster(workspace, options.cluster, wanted.text)
   const named = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
   const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, named, options.repositories), { tolerant: true }))
-  const clusters = await chooseClusters(workspace, open.repositories, options.cluster, options.backup ?? 'latest')
-  const found = await locateBackup(open.repositories, clusters, options.backup ?? 'latest', workspace.context)
+  const clusters = await chooseClusters(workspace, open, options.cluster, wanted.text)
+  const found = await locateBackup(open, clusters, wanted, workspace.context)
   const cluster = workspace.settings.clusters[found.state.cluster] ?? named ?? null
   return { found, cluster, where: await chooseServer(workspace, cluster, options.server) }
 }

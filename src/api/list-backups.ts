@@ -1,16 +1,26 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
 import type { Backup } from '../repository/backup.ts'
-import { livingBackups, type BackupRecord, type ClusterState } from '../repository/cluster-log.ts'
+import { latestGood, livingBackups, type BackupRecord, type ClusterState } from '../repository/cluster-log.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import type { Repository } from '../repository/repository.ts'
-import { chooseClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, notAsked, openRepositories, readStates, repositoryNames, type OpenRepositories, type Workspace } from './workspace.ts'
 
 export interface ListOptions {
   readonly cluster?: string
   readonly repositories?: readonly string[]
   readonly category?: 'daily' | 'weekly' | 'monthly'
   readonly type?: 'dump' | 'full' | 'incr'
+  /** False leaves out what restores took of what they replaced. Default true. */
+  readonly safety?: boolean
+}
+
+export interface ListedBackups {
+  readonly backups: readonly Backup[]
+  /** The ids of each cluster's `latest`. */
+  readonly latest: ReadonlySet<string>
+  /** Repositories that could not be asked; not empty = exit 3. */
+  readonly warnings: readonly string[]
 }
 
 /** A backup and every repository that holds it. */
@@ -35,20 +45,28 @@ export function mergeStates(states: readonly { repository: Repository; state: Cl
   return [...merged.values()].toSorted((a, b) => (a.record.facts.endedAt < b.record.facts.endedAt ? 1 : -1))
 }
 
-export async function listBackups(workspace: Workspace, options: ListOptions = {}): Promise<readonly Backup[]> {
+export async function listBackups(workspace: Workspace, options: ListOptions = {}): Promise<ListedBackups> {
   const configured = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
-  await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories))
-  const clusters = await chooseClusters(workspace, open.repositories, options.cluster)
+  await using open = await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true })
+  const clusters = await chooseClusters(workspace, open, options.cluster)
   const backups: Backup[] = []
+  const latest = new Set<string>()
   for (const cluster of clusters) {
-    for (const located of mergeStates(await readStates(open.repositories, cluster, workspace.context)))
-      backups.push(describeBackup(located.record, located.repositories))
+    const states = await readStates(open, cluster, workspace.context)
+    for (const located of mergeStates(states)) backups.push(describeBackup(located.record, located.repositories))
+    const [newest] = states.flatMap(({ state }) => latestGood(state) ?? []).toSorted(newestFirst)
+    if (newest !== undefined) latest.add(newest.facts.id)
   }
-  return backups
-    .filter(
-      (backup) => (options.category === undefined || backup.category === options.category) && (options.type === undefined || backup.type === options.type),
-    )
-    .toSorted((a, b) => (a.endedAt < b.endedAt ? 1 : -1))
+  const isWanted = (backup: Backup) =>
+    (options.category === undefined || backup.category === options.category) &&
+    (options.type === undefined || backup.type === options.type) &&
+    (options.safety !== false || !backup.safety)
+  return { backups: backups.filter(isWanted).toSorted((a, b) => (a.endedAt < b.endedAt ? 1 : -1)), latest, warnings: notAsked(open) }
+}
+
+function newestFirst(a: { readonly facts: { readonly endedAt: string } }, b: { readonly facts: { readonly endedAt: string } }): number {
+  // One backup in two repositories: the first of them keeps its place.
+  return a.facts.endedAt === b.facts.endedAt ? 0 : a.facts.endedAt < b.facts.endedAt ? 1 : -1
 }
 
 export interface FoundBackup {
@@ -57,25 +75,43 @@ export interface FoundBackup {
   readonly repository: Repository
 }
 
+/** Which backup is looked for. */
+export interface Wanted {
+  readonly text: string
+  /** What else the word might have been and is not, where it was only guessed that a backup is meant. */
+  readonly elseIs?: string
+}
+
 /** Finds one backup over several repositories and clusters; the first repository that has it intact serves it. */
-export async function locateBackup(repositories: readonly Repository[], clusters: readonly string[], wanted: string, context: Context): Promise<FoundBackup> {
+export async function locateBackup(open: Pick<OpenRepositories, 'ask'>, clusters: readonly string[], wanted: Wanted, context: Context): Promise<FoundBackup> {
   const found: FoundBackup[] = []
+  const asked = new Set<string>()
   let last: Failure | undefined
   for (const cluster of clusters) {
-    for (const { repository, state } of await readStates(repositories, cluster, context)) {
+    for (const { repository, state } of await readStates(open, cluster, context)) {
       try {
-        found.push({ record: findBackup(state, wanted), state, repository })
+        asked.add(`cluster "${cluster}" in repository "${repository.name}"`)
+        found.push({ record: findBackup(state, wanted.text), state, repository })
       } catch (error) {
         if (!(error instanceof Failure) || error.code !== 'backup-missing') throw error
         last = error
       }
     }
   }
-  const best = wanted === 'latest' ? found.toSorted((a, b) => (a.record.facts.endedAt < b.record.facts.endedAt ? 1 : -1)) : found
+  const best = wanted.text === 'latest' ? found.toSorted((a, b) => newestFirst(a.record, b.record)) : found
   const chosen = best.find(({ record }) => record.state !== 'damaged') ?? best[0]
-  if (chosen === undefined) throw last ?? new Failure('backup-missing', 'there is no backup yet', { hints: ['make one: tidemark backup'] })
+  if (chosen === undefined) throw noSuchBackup(wanted, [...asked], last)
   const ids = new Set(found.map(({ record }) => record.facts.id))
-  if (wanted !== 'latest' && ids.size > 1)
-    throw new Failure('usage-invalid', `"${wanted}" means backups of several clusters`, { hints: ['name the cluster: --cluster NAME'] })
+  if (wanted.text !== 'latest' && ids.size > 1)
+    throw new Failure('usage-invalid', `"${wanted.text}" means backups of several clusters`, { hints: ['name the cluster: --cluster NAME'] })
   return chosen
+}
+
+function noSuchBackup({ text, elseIs }: Wanted, asked: readonly string[], last: Failure | undefined): Failure {
+  if (last === undefined) return new Failure('backup-missing', 'there is no backup yet', { hints: ['make one: tidemark backup'] })
+  if (elseIs === undefined || text === 'latest') return last
+  return new Failure('backup-missing', `"${text}" was taken for a backup, for it is ${elseIs}; no backup is called so (${asked.join('; ')})`, {
+    cause: last,
+    hints: last.hints,
+  })
 }

@@ -1,12 +1,24 @@
 import type { Settings } from '../config/settings.ts'
 import { loadSettings, type SettingsFlags } from '../config/load.ts'
 import type { Context } from '../kernel/context.ts'
+import { Failure } from '../kernel/failure.ts'
 import type { Machine } from './machine.ts'
 import type { Workspace } from './workspace.ts'
 
-/** Loads the settings that the machine and the flags add up to, and tells what of them is worth telling. Rejects with `config-invalid` and its kin (exit 2). */
-export async function openWorkspace(machine: Machine, flags: SettingsFlags, context: Context): Promise<Workspace> {
+/**
+ * Loads the settings that the machine and the flags add up to, and tells what of them is worth telling. Rejects with `config-invalid` and its kin (exit 2), also when only one of
+ * the clusters cannot be used, unless the verb is about what it names alone: a restore must know every database that it may not touch.
+ */
+export async function openWorkspace(
+  machine: Machine,
+  flags: SettingsFlags,
+  context: Context,
+  options: { readonly everyCluster: boolean } = { everyCluster: true },
+): Promise<Workspace> {
   const settings = await loadSettings({ flags, env: machine.env, cwd: machine.cwd, home: machine.home, cpus: machine.cpus })
+  const [wrong] = Object.values(settings.unusable)
+  if (options.everyCluster && wrong !== undefined) throw new Failure('config-invalid', wrong.message, { hints: wrong.hints })
+  if (wrong !== undefined) context.emit({ type: 'note', message: wrong.message })
   for (const note of settings.notes) context.emit({ type: 'note', message: note })
   for (const warning of settings.warnings) context.emit({ type: 'warning', code: 'configuration', message: warning })
   const { work, cache } = settings.directories

@@ -10,7 +10,7 @@ import { stageBackup, type StagedDump } from '../restore/staged-dump.ts'
 import { locateBackup, type FoundBackup } from './list-backups.ts'
 import type { RestoreOptions } from './restore-options.ts'
 import { oneCluster, resolveSubject, type Subject } from './subjects.ts'
-import { chooseClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, openRepositories, repositoryNames, requireOneCluster, type Workspace } from './workspace.ts'
 
 /** What is restored: a backup of a repository, or a file on disk. */
 export interface Origin {
@@ -50,11 +50,12 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
       database: cluster?.target.database ?? 'restored',
     }
   }
+  const wanted = subject.kind === 'backup' ? subject : { text: 'latest' }
+  requireOneCluster(workspace, clusterName, wanted.text)
   const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true }))
-  const text = subject.kind === 'backup' ? subject.text : 'latest'
-  const clusters = await chooseClusters(workspace, open.repositories, clusterName, text)
-  const found = await locateBackup(open.repositories, clusters, text, workspace.context)
-  requireOneMeaning(workspace, options, found, text)
+  const clusters = await chooseClusters(workspace, open, clusterName, wanted.text)
+  const found = await locateBackup(open, clusters, wanted, workspace.context)
+  requireOneMeaning(workspace, options, found, wanted.text)
   const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
   return {
     cluster: workspace.settings.clusters[found.state.cluster] ?? configured ?? fallback,

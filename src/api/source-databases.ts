@@ -1,5 +1,6 @@
 import { reachServer } from '../postgres/reach.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
+import { parseMark } from '../repository/database-mark.ts'
 import { reachOf, type Workspace } from './workspace.ts'
 
 /** The databases of a server that can be dumped, and those that cannot, with the reason. */
@@ -22,7 +23,8 @@ export async function listDumpableDatabases(
     else if (row.template) continue
     else if (!row.allow) skipped.push({ name: row.name, why: 'it allows no connections' })
     else if (!row.may) skipped.push({ name: row.name, why: 'this role may not connect to it: GRANT CONNECT' })
-    else if (row.comment?.startsWith('tidemark:') === true) skipped.push({ name: row.name, why: 'it is a restored copy that Tidemark made' })
+    // One that was given another name is somebody's now.
+    else if (parseMark(row.comment)?.name === row.name) skipped.push({ name: row.name, why: 'it is a restored copy that Tidemark made' })
     else dumpable.push(row.name)
   }
   return { dumpable, skipped }

@@ -3,10 +3,9 @@ import { parseRepositoryReference } from '../config/repositories.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { livingBackups, type BackupRecord } from '../repository/cluster-log.ts'
 import { readManifest } from '../repository/manifest.ts'
-import type { Repository } from '../repository/repository.ts'
 import type { Storage } from '../storage/storage.ts'
 import { keyBelow, realPathOrSame } from './real-paths.ts'
-import { knownClusters, openRepositories, readStates, type Workspace } from './workspace.ts'
+import { knownClusters, openRepositories, readStates, type OpenRepositories, type Workspace } from './workspace.ts'
 
 /**
  * The key of the backup whose file `path` is, when it lies in one of the repositories (a link such as `latest_backup.dump.zst` is followed): its
@@ -27,7 +26,7 @@ export async function keyOfStoredFile(workspace: Workspace, path: string): Promi
 async function recordedKey(workspace: Workspace, repository: string, key: string): Promise<string | undefined> {
   try {
     await using open = await openRepositories(workspace, [repository])
-    const found = await livingOf(workspace, open.repositories)
+    const found = await livingOf(workspace, open)
     if (found.some(({ record }) => record.facts.key === key)) return key
     // Copies have the name of their original. Where that is not whole, the copy stands for itself: it is what can still be restored.
     for (const { record, storage } of found.filter((each) => each.record.facts.fileName === key.split('/').at(-1))) {
@@ -65,13 +64,13 @@ export async function isKnownBackup(workspace: Workspace, text: string): Promise
 
 async function livingIn(workspace: Workspace, repositories: readonly string[]): Promise<readonly BackupRecord[]> {
   await using open = await openRepositories(workspace, repositories, { tolerant: true })
-  return (await livingOf(workspace, open.repositories)).map(({ record }) => record)
+  return (await livingOf(workspace, open)).map(({ record }) => record)
 }
 
-async function livingOf(workspace: Workspace, repositories: readonly Repository[]): Promise<readonly { record: BackupRecord; storage: Storage }[]> {
+async function livingOf(workspace: Workspace, open: OpenRepositories): Promise<readonly { record: BackupRecord; storage: Storage }[]> {
   const found: { record: BackupRecord; storage: Storage }[] = []
-  for (const cluster of await knownClusters(workspace, repositories)) {
-    for (const { repository, state } of await readStates(repositories, cluster, workspace.context))
+  for (const cluster of await knownClusters(workspace, open)) {
+    for (const { repository, state } of await readStates(open, cluster, workspace.context))
       found.push(...livingBackups(state).map((record) => ({ record, storage: repository.storage })))
   }
   return found

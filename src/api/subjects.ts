@@ -1,13 +1,19 @@
 import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Failure, systemCodeOf } from '../kernel/failure.ts'
+import type { Wanted } from './list-backups.ts'
 import { isKnownBackup, keyInBucket, keyOfStoredFile } from './stored-file.ts'
-import type { Workspace } from './workspace.ts'
+import { configuredNames, requireOneCluster, type Workspace } from './workspace.ts'
 
 /** What a positional argument means, in the order of the contract: a configured cluster, `latest`, a known backup, a path. */
 export type Subject =
   | { readonly kind: 'cluster'; readonly name: string }
-  | { readonly kind: 'backup'; readonly text: string }
+  | {
+      readonly kind: 'backup'
+      readonly text: string
+      /** What else the word might have been and is not, where nothing but this guess is left. */
+      readonly elseIs?: string
+    }
   | { readonly kind: 'file'; readonly path: string }
 
 /** Ids and their beginnings look like this. */
@@ -22,7 +28,7 @@ export async function resolveSubject(workspace: Workspace, text: string): Promis
   const path = resolve(workspace.machine.cwd, text.replace(/^file:\/\/(?=\/)/i, '').replace(/^~(?=\/)/, workspace.machine.home))
   const found = await lookAt(path)
   const isDump = found !== undefined && !text.includes('/') && (found.isFile() || (await lookAt(join(path, 'toc.dat'))) !== undefined)
-  if (Object.hasOwn(workspace.settings.clusters, text)) {
+  if (configuredNames(workspace).includes(text)) {
     if (isDump) throw twoMeanings(text, 'a configured cluster', `--cluster ${text}`)
     return { kind: 'cluster', name: text }
   }
@@ -42,7 +48,8 @@ export async function resolveSubject(workspace: Workspace, text: string): Promis
   }
   // A name with a slash can only be a path; that there is nothing is said where it is read.
   if (text.includes('/')) return { kind: 'file', path }
-  return { kind: 'backup', text }
+  const clusters = configuredNames(workspace)
+  return { kind: 'backup', text, elseIs: `no configured cluster (${clusters.length === 0 ? 'there is none' : clusters.join(', ')}) and no file here` }
 }
 
 function twoMeanings(text: string, meaning: string, flag: string): Failure {
@@ -66,13 +73,21 @@ export interface BackupWords {
   readonly cluster?: string | undefined
 }
 
-export interface ChosenBackup {
-  readonly text: string
+export interface ChosenBackup extends Wanted {
   readonly cluster?: string
 }
 
-/** What a verb about one backup of the repository is about; with `latest` where nothing is named. Other files, and contradictions, are refused (exit 2). */
+/**
+ * What a verb about one backup of the repository is about; with `latest` where nothing is named. Other files, contradictions, and a `latest` of
+ * which cluster is not said, are refused (exit 2).
+ */
 export async function chooseBackup(workspace: Workspace, verb: string, words: BackupWords, options: { clusters: boolean }): Promise<ChosenBackup> {
+  const chosen = await readWords(workspace, verb, words, options)
+  requireOneCluster(workspace, chosen.cluster, chosen.text)
+  return chosen
+}
+
+async function readWords(workspace: Workspace, verb: string, words: BackupWords, options: { clusters: boolean }): Promise<ChosenBackup> {
   const { wanted, backup, cluster } = words
   const inCluster = cluster === undefined ? {} : { cluster }
   if (wanted !== undefined && backup !== undefined && wanted !== backup)
@@ -80,7 +95,7 @@ export async function chooseBackup(workspace: Workspace, verb: string, words: Ba
   if (backup !== undefined) return { text: backup, ...inCluster }
   if (wanted === undefined) return { text: 'latest', ...inCluster }
   const subject = await resolveSubject(workspace, wanted)
-  if (subject.kind === 'backup') return { text: subject.text, ...inCluster }
+  if (subject.kind === 'backup') return { text: subject.text, ...(subject.elseIs === undefined ? {} : { elseIs: subject.elseIs }), ...inCluster }
   if (subject.kind === 'file') {
     throw new Failure(
       (await lookAt(subject.path)) === undefined ? 'backup-missing' : 'usage-invalid',

@@ -4,12 +4,13 @@ import type { ClusterSettings, Compression } from '../config/settings.ts'
 import { openSource } from '../backup/open-source.ts'
 import type { DumpRequest } from '../backup/dump-request.ts'
 import { takeDump } from '../backup/take-dump.ts'
-import { isPartial, type Selection } from '../backup/left-out.ts'
+import type { Selection } from '../backup/left-out.ts'
 import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, isFailure } from '../kernel/failure.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Backup } from '../repository/backup.ts'
 import { sweepStages } from '../repository/stage.ts'
+import { planBackups, type BackupPlan } from './plan-backups.ts'
 import { newRunId } from './run-id.ts'
 import { listDumpableDatabases } from './source-databases.ts'
 import { openRepositories, pickCluster, reachOf, repositoryNames, type Workspace } from './workspace.ts'
@@ -37,15 +38,7 @@ export interface BackupOptions {
 
 export type BackupResult =
   | { readonly kind: 'done'; readonly backups: readonly Backup[]; readonly warnings: readonly string[]; readonly partial: boolean }
-  | {
-      readonly kind: 'plan'
-      readonly plan: {
-        readonly cluster: string
-        readonly databases: readonly string[]
-        readonly repositories: readonly string[]
-        readonly lines: readonly string[]
-      }
-    }
+  | { readonly kind: 'plan'; readonly plan: BackupPlan }
 
 const everything: Selection = { schemaOnly: false, dataOnly: false, tables: [], schemas: [], excludeTables: [] }
 
@@ -69,15 +62,14 @@ export async function takeBackups(workspace: Workspace, options: BackupOptions =
   if (options.name !== undefined && options.name !== null && databases.length > 1)
     throw new Failure('usage-invalid', '--name fits one database only', { hints: [`this would dump ${databases.length}: ${databases.join(', ')}`] })
   const names = repositoryNames(workspace, cluster, options.repositories)
+  const describe = (database: string) => describeRequest(workspace, cluster, { ...options, selection, format, database, compression })
 
   if (options.dryRun === true) {
-    const what = isPartial(selection) ? 'a part of' : 'all of'
-    const lines = databases.map((database) => `would dump ${what} database "${database}" as ${format}, ${compression.method}, into ${names.join(' and ')}`)
-    return { kind: 'plan', plan: { cluster: cluster.name, databases, repositories: names, lines: [...lines, ...skipped] } }
+    const plan = await planBackups(workspace, { cluster: cluster.name, requests: databases.map(describe), repositories: names })
+    return { kind: 'plan', plan: { ...plan, lines: [...plan.lines, ...skipped] } }
   }
 
   await sweepStages(workspace.machine.workDirectory, context)
-  const describe = (database: string) => describeRequest(workspace, cluster, { ...options, selection, format, database, compression })
   // Where there is no repository yet, none is made for a server that cannot be dumped: a first try that fails leaves the machine as it was.
   const create = () => requireSource(databases.map(describe), context)
   await using open = await openRepositories(workspace, names, { create, tolerant: true })
@@ -167,9 +159,14 @@ function describeRequest(
   }
 }
 
+/** The databases that a backup with these options would dump. */
+export async function databasesOf(workspace: Workspace, options: Pick<BackupOptions, 'cluster' | 'allDatabases' | 'databases'>): Promise<readonly string[]> {
+  return (await chooseDatabases(pickCluster(workspace, options.cluster), options, workspace)).databases
+}
+
 async function chooseDatabases(
   cluster: ClusterSettings,
-  options: BackupOptions,
+  options: Pick<BackupOptions, 'allDatabases' | 'databases'>,
   workspace: Workspace,
 ): Promise<{ databases: readonly string[]; skipped: readonly string[] }> {
   if (options.allDatabases === true) {

@@ -30,7 +30,7 @@ import { openWorkspace } from './open-workspace.ts'
 import { restoreBackup } from './restore-backup.ts'
 import type { RestoreOptions } from './restore-options.ts'
 import { showBackup } from './show-backup.ts'
-import { takeBackups, type BackupOptions } from './take-backups.ts'
+import { databasesOf, takeBackups, type BackupOptions } from './take-backups.ts'
 import { testRepositories } from './test-repositories.ts'
 import { undoRestore } from './undo-restore.ts'
 import { verifyBackups } from './verify-backups.ts'
@@ -94,7 +94,7 @@ function verbs(call: Call): Omit<Tidemark, 'config' | typeof Symbol.asyncDispose
         const { backups, ...rest } = await takeAll(workspace, backupOptions(options))
         return { backups: backups.map(listed), ...rest }
       }),
-    listBackups: ({ signal, ...options } = {}) => call(signal, async (workspace) => (await listBackups(workspace, options)).map(listed)),
+    listBackups: ({ signal, ...options } = {}) => call(signal, async (workspace) => (await listBackups(workspace, options)).backups.map(listed)),
     showBackup: (backup = 'latest', { signal, ...scope } = {}) =>
       call(signal, async (workspace) => {
         const shown = await showBackup(workspace, { ...scope, backup })
@@ -145,8 +145,7 @@ function verbs(call: Call): Omit<Tidemark, 'config' | typeof Symbol.asyncDispose
 
 async function createOne(workspace: Workspace, { database, ...options }: Omit<CreateBackupOptions, 'signal'>): Promise<CreatedBackup> {
   const wanted = backupOptions({ ...options, ...(database === undefined ? {} : { databases: [database] }) })
-  const planned = await takeBackups(workspace, { ...wanted, dryRun: true })
-  const databases = planned.kind === 'plan' ? planned.plan.databases : []
+  const databases = await databasesOf(workspace, wanted)
   if (databases.length > 1) {
     throw new Failure('usage-invalid', `cannot create one backup: ${databases.length} databases are configured (${databases.join(', ')})`, {
       hints: ['name one: createBackup({ database })', 'or take them all: createBackups()'],

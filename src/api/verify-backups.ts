@@ -1,11 +1,11 @@
-import { Failure } from '../kernel/failure.ts'
+import { Failure, isFailure } from '../kernel/failure.ts'
 import { latestGood } from '../repository/cluster-log.ts'
 import { verifyBackup, type VerifiedBackup } from '../verify/verify-backup.ts'
 import { verifyFile } from '../verify/verify-file.ts'
-import { locateBackup, mergeStates } from './list-backups.ts'
+import { locateBackup, mergeStates, type Wanted } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
 import { oneCluster, resolveSubject } from './subjects.ts'
-import { chooseClusters, openRepositories, readStates, repositoryNames, type Workspace } from './workspace.ts'
+import { chooseClusters, notAsked, openRepositories, readStates, repositoryNames, requireOneCluster, type Workspace } from './workspace.ts'
 
 export interface VerifyOptions {
   /** Ids, names, `latest`, files or a configured cluster; empty = latest. */
@@ -22,6 +22,10 @@ export interface VerifyResult {
   readonly backups: readonly VerifiedBackup[]
   /** Where something is damaged: the newest intact backup, to go on with. */
   readonly intact: string | null
+  /** Repositories that could not be asked; not empty = exit 3. */
+  readonly warnings: readonly string[]
+  /** One of them because its log is damaged: exit 13. */
+  readonly isLogDamaged: boolean
 }
 
 /** Verifies backups in every repository that holds them, and files on disk. */
@@ -33,21 +37,23 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
   for (const subject of subjects) if (subject.kind === 'file') results.push(await verifyFile(workspace.machine.cwd, subject.path, workspace.context))
   const named = new Set(subjects.flatMap((subject) => (subject.kind === 'cluster' ? [oneCluster(subject.name, options.cluster) ?? subject.name] : [])))
   if (options.cluster !== undefined) named.add(options.cluster)
-  const ids = [...subjects.flatMap((subject) => (subject.kind === 'backup' ? [subject.text] : [])), ...(options.backups ?? [])]
+  const ids: Wanted[] = [...subjects.filter((subject) => subject.kind === 'backup'), ...(options.backups ?? []).map((text) => ({ text }))]
   if (results.length > 0 && ids.length === 0 && subjects.every((subject) => subject.kind === 'file') && options.all !== true)
-    return { backups: results, intact: null }
+    return { backups: results, intact: null, warnings: [], isLogDamaged: false }
+  if (options.all !== true && named.size === 0)
+    for (const { text } of ids.length === 0 ? [{ text: 'latest' }] : ids) requireOneCluster(workspace, undefined, text)
 
   const scopes = named.size === 0 ? [undefined] : [...named].map((name) => workspace.settings.clusters[name])
   const repositories = new Set(scopes.flatMap((configured) => repositoryNames(workspace, configured, options.repositories)))
-  await using open = await openRepositories(workspace, [...repositories])
+  await using open = await openRepositories(workspace, [...repositories], { tolerant: true })
   const clusters =
     named.size === 0
-      ? await chooseClusters(workspace, open.repositories, undefined, ids.length === 0 && options.all !== true ? 'latest' : undefined)
-      : (await Promise.all([...named].map((name) => chooseClusters(workspace, open.repositories, name)))).flat()
+      ? await chooseClusters(workspace, open, undefined, ids.length === 0 && options.all !== true ? 'latest' : undefined)
+      : (await Promise.all([...named].map((name) => chooseClusters(workspace, open, name)))).flat()
   const run = newRunId(workspace.context)
 
   for (const each of clusters) {
-    const states = await readStates(open.repositories, each, workspace.context)
+    const states = await readStates(open, each, workspace.context)
     const chosen = options.all === true ? mergeStates(states).map(({ record }) => record.facts.id) : []
     for (const id of chosen) results.push(...(await verifyEverywhere(workspace, states, id, run)))
   }
@@ -55,25 +61,22 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
     // Clusters say where to look; where nothing else is named, the latest of each is meant.
     const wishes =
       ids.length > 0
-        ? ids.map((text) => ({ text, within: clusters }))
+        ? ids.map((wish) => ({ wish, within: clusters }))
         : named.size === 0
-          ? [{ text: 'latest', within: clusters }]
-          : clusters.map((each) => ({ text: 'latest', within: [each] }))
-    for (const { text, within } of wishes) {
-      const found = await locateBackup(open.repositories, within, text, workspace.context)
-      results.push(
-        ...(await verifyEverywhere(workspace, await readStates(open.repositories, found.state.cluster, workspace.context), found.record.facts.id, run)),
-      )
+          ? [{ wish: { text: 'latest' }, within: clusters }]
+          : clusters.map((each) => ({ wish: { text: 'latest' }, within: [each] }))
+    for (const { wish, within } of wishes) {
+      const found = await locateBackup(open, within, wish, workspace.context)
+      results.push(...(await verifyEverywhere(workspace, await readStates(open, found.state.cluster, workspace.context), found.record.facts.id, run)))
     }
   }
   if (results.length === 0) throw new Failure('backup-missing', 'there is nothing to verify: no backup exists', { hints: ['make one: tidemark backup'] })
 
   let intact: string | null = null
   if (results.some((result) => !result.valid)) {
-    for (const each of clusters)
-      for (const { state } of await readStates(open.repositories, each, workspace.context)) intact ??= latestGood(state)?.facts.id ?? null
+    for (const each of clusters) for (const { state } of await readStates(open, each, workspace.context)) intact ??= latestGood(state)?.facts.id ?? null
   }
-  return { backups: results, intact }
+  return { backups: results, intact, warnings: notAsked(open), isLogDamaged: open.failed.some(({ error }) => isFailure(error, 'integrity', 'object-missing')) }
 }
 
 /** One result per backup; the worst of its copies counts, and a damaged copy names its repository. */

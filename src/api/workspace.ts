@@ -21,20 +21,36 @@ export interface Workspace {
   readonly discoverTools?: Reach['discover']
 }
 
+/** Every cluster that is configured, also one that cannot be used now. */
+export function configuredNames({ settings }: Pick<Workspace, 'settings'>): readonly string[] {
+  return [...Object.keys(settings.clusters), ...Object.keys(settings.unusable)]
+}
+
 /** The cluster meant by `name`, or the only one there is. */
 export function pickCluster(workspace: Workspace, name?: string): ClusterSettings {
-  const names = Object.keys(workspace.settings.clusters)
+  const names = configuredNames(workspace)
   const wanted = name ?? (names.length === 1 ? names[0] : undefined)
   const cluster = wanted === undefined ? undefined : workspace.settings.clusters[wanted]
   if (cluster !== undefined) return requireActing(workspace, cluster)
+  const wrong = wanted === undefined ? undefined : workspace.settings.unusable[wanted]
+  if (wrong !== undefined) throw new Failure('config-invalid', wrong.message, { hints: wrong.hints })
   if (names.length === 0) {
     throw new Failure('config-invalid', 'no database is configured', {
       hints: ['set DATABASE_URL=postgres://user:password@host/database, or write a tidemark.yaml: tidemark init'],
     })
   }
-  throw new Failure('usage-invalid', name === undefined ? 'several clusters are configured; name one' : `no cluster is called "${name}"`, {
-    hints: [`configured: ${names.join(', ')}`],
-  })
+  if (name === undefined) throw severalClusters(names)
+  throw new Failure('usage-invalid', `no cluster is called "${name}"`, { hints: [`configured: ${names.join(', ')}`] })
+}
+
+/** `latest` must not mean whichever of several clusters was backed up last (exit 2). A backup's id or name says which it is. */
+export function requireOneCluster(workspace: Workspace, name: string | undefined, wanted: string): void {
+  const names = configuredNames(workspace)
+  if (name === undefined && wanted === 'latest' && names.length > 1) throw severalClusters(names)
+}
+
+function severalClusters(names: readonly string[]): Failure {
+  return new Failure('usage-invalid', `several clusters are configured; name one: ${names.join(', ')}`, { hints: [`--cluster ${names[0] ?? ''}`] })
 }
 
 /** A setting that decides *which* server is meant must act; without the tunnel, `localhost` would be another database. */
@@ -53,9 +69,27 @@ function requireActing(workspace: Workspace, cluster: ClusterSettings): ClusterS
 }
 
 export interface OpenRepositories extends AsyncDisposable {
+  /** Those that answer. When `tolerant`, one that fails later drops out. */
   readonly repositories: readonly Repository[]
-  /** Those that could not be opened, when `tolerant`. */
-  readonly failed: readonly { readonly name: string; readonly error: unknown }[]
+  /** Those that could not be opened or, later, asked, when `tolerant`. */
+  readonly failed: readonly FailedRepository[]
+  /** Asks each for something. One that fails drops out and is said when `tolerant`; else, and when none is left, this rejects. */
+  ask<T>(question: (repository: Repository) => Promise<T>): Promise<readonly { readonly repository: Repository; readonly answer: T }[]>
+}
+
+export interface FailedRepository {
+  readonly name: string
+  readonly error: unknown
+}
+
+/** What a reader says of repositories that it could not ask; not empty = exit 3. */
+export function notAsked(open: Pick<OpenRepositories, 'failed'>): readonly string[] {
+  return open.failed.map(couldNotBeAsked)
+}
+
+/** As a warning says it. */
+export function couldNotBeAsked({ name, error }: FailedRepository): string {
+  return `repository "${name}" cannot be used: ${messageOf(error)}`
 }
 
 /** Opens repositories by name. With `create`, missing ones are made (the first backup needs no `init`); work given there comes first, and may refuse. With `tolerant`, one that fails does not stop the others. */
@@ -65,8 +99,8 @@ export async function openRepositories(
   options: { create?: boolean | (() => Promise<void>); tolerant?: boolean } = {},
 ): Promise<OpenRepositories> {
   await using stack = new AsyncDisposableStack()
-  const repositories: Repository[] = []
-  const failed: { name: string; error: unknown }[] = []
+  let repositories: readonly Repository[] = []
+  const failed: FailedRepository[] = []
   for (const name of names) {
     const settings = workspace.settings.repositories[name]
     if (settings === undefined) {
@@ -77,7 +111,7 @@ export async function openRepositories(
     try {
       const repository = await openOne(settings, workspace, options.create)
       stack.use(repository.storage)
-      repositories.push(repository)
+      repositories = [...repositories, repository]
     } catch (error) {
       if (options.tolerant !== true || workspace.context.signal.aborted) throw error
       failed.push({ name, error })
@@ -85,10 +119,42 @@ export async function openRepositories(
   }
   const [first] = failed
   if (repositories.length === 0 && first !== undefined) throw first.error
-  for (const { name, error } of failed)
-    workspace.context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${name}" cannot be used: ${messageOf(error)}` })
+  const say = (each: FailedRepository) => workspace.context.emit({ type: 'warning', code: 'repository-failed', message: couldNotBeAsked(each) })
+  failed.forEach(say)
   const owned = stack.move()
-  return { repositories, failed, [Symbol.asyncDispose]: () => owned.disposeAsync() }
+  return {
+    get repositories() {
+      return repositories
+    },
+    failed,
+    ask: async (question) => {
+      const asked = await Promise.all(
+        repositories.map(async (repository) => {
+          try {
+            return { repository, answer: await question(repository) }
+          } catch (error) {
+            workspace.context.signal.throwIfAborted()
+            // What nobody foresaw is a bug, and another repository does not make up for it.
+            if (options.tolerant !== true || !isFailure(error)) throw error
+            return { repository, error }
+          }
+        }),
+      )
+      const answers = asked.flatMap((each) => ('error' in each ? [] : [each]))
+      for (const each of asked) {
+        if (!('error' in each)) continue
+        if (answers.length === 0) throw each.error
+        // It may be asked several things at once.
+        if (!repositories.includes(each.repository)) continue
+        repositories = repositories.filter((other) => other !== each.repository)
+        const gone = { name: each.repository.name, error: each.error }
+        failed.push(gone)
+        say(gone)
+      }
+      return answers
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  }
 }
 
 async function openOne(settings: RepositorySettings, workspace: Workspace, create: boolean | (() => Promise<void>) = false): Promise<Repository> {
@@ -121,34 +187,37 @@ export function repositoryNames(workspace: Workspace, cluster: ClusterSettings |
 
 /** What the logs of several repositories say of one cluster, first repository first. */
 export async function readStates(
-  repositories: readonly Repository[],
+  open: Pick<OpenRepositories, 'ask'>,
   cluster: string,
   context: Context,
 ): Promise<readonly { repository: Repository; state: ClusterState }[]> {
-  return Promise.all(repositories.map(async (repository) => ({ repository, state: await readClusterLog(repository.storage, cluster, context) })))
+  const answers = await open.ask((repository) => readClusterLog(repository.storage, cluster, context))
+  return answers.map(({ repository, answer }) => ({ repository, state: answer }))
 }
 
 /** Every cluster that is configured or has a log in one of the repositories. */
-export async function knownClusters(workspace: Workspace, repositories: readonly Repository[]): Promise<readonly string[]> {
-  const names = new Set(Object.keys(workspace.settings.clusters))
-  for (const repository of repositories) for (const name of await listClusters(repository.storage, workspace.context.signal)) names.add(name)
+export async function knownClusters(workspace: Workspace, open: Pick<OpenRepositories, 'ask'>): Promise<readonly string[]> {
+  const names = new Set(configuredNames(workspace))
+  for (const { answer } of await open.ask((repository) => listClusters(repository.storage, workspace.context.signal)))
+    for (const name of answer) names.add(name)
   return [...names]
 }
 
 /**
- * The clusters a read is about: the named one; for `latest`, those that are configured here (another host may share the bucket, and its newest
- * backup must never pass for ours); else all that are known. Rejects with `usage-invalid` for a name that is neither configured nor in one of the repositories.
+ * The clusters a read is about: the named one; for `latest`, the one that is configured here (another host may share the bucket, and its newest
+ * backup must never pass for ours; of several, one must be named); else all that are known. Rejects with `usage-invalid` for a name that is neither configured nor in one of the repositories.
  */
 export async function chooseClusters(
   workspace: Workspace,
-  repositories: readonly Repository[],
+  open: Pick<OpenRepositories, 'ask'>,
   name: string | undefined,
   wanted?: string,
 ): Promise<readonly string[]> {
-  const configured = Object.keys(workspace.settings.clusters)
+  const configured = configuredNames(workspace)
+  if (wanted !== undefined) requireOneCluster(workspace, name, wanted)
   if (name === undefined && wanted === 'latest' && configured.length > 0) return configured
-  if (name !== undefined && Object.hasOwn(workspace.settings.clusters, name)) return [name]
-  const known = await knownClusters(workspace, repositories)
+  if (name !== undefined && configured.includes(name)) return [name]
+  const known = await knownClusters(workspace, open)
   if (name === undefined) return known
   if (known.includes(name)) return [name]
   throw new Failure('usage-invalid', `no cluster is called "${name}"`, {

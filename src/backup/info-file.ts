@@ -27,7 +27,7 @@ export interface InfoFacts {
   readonly snapshotLsn: string | null
 }
 
-/** The JSON beside a dump: the seed's keys with their type and form first, ours after them. For people and scripts; restores do not read it. */
+/** The JSON beside a dump: the seed's keys with their type and form first, ours after them. For people and scripts; only `repo adopt` reads it, and may count a dump for less by it, never for more. */
 export function renderInfo(facts: InfoFacts): string {
   const { backup, source } = facts
   const info = {
@@ -50,6 +50,7 @@ export function renderInfo(facts: InfoFacts): string {
     dump_bytes: backup.sizeBytes,
     checksum: backup.checksum,
     partial: backup.partial,
+    safety: backup.safety,
     snapshot_lsn: facts.snapshotLsn,
     started_at: backup.startedAt,
     ended_at: backup.endedAt,

@@ -6,7 +6,7 @@ import { requireSessionPooling } from '../postgres/pooler.ts'
 import type { Session } from '../postgres/session.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { DumpSource } from '../repository/manifest.ts'
-import { listSourceTables, readSourceFacts, type SourceTable } from './source-facts.ts'
+import { isUnfinishedCopy, listSourceTables, readSourceFacts, type SourceTable } from './source-facts.ts'
 
 export interface SourceRequest {
   readonly target: ConnectionTarget
@@ -21,6 +21,8 @@ export interface OpenSource extends AsyncDisposable {
   /** The target as it is really reached (a container's name may have become the host). */
   readonly target: ConnectionTarget
   readonly facts: DumpSource
+  /** A copy that a restore of ours has not finished, or never will. */
+  readonly isUnfinished: boolean
   readonly tables: readonly SourceTable[]
   /** For `pg_dump --snapshot`. */
   readonly snapshot: string
@@ -54,12 +56,14 @@ export async function openSource(request: SourceRequest, context: Context): Prom
   const [row] = await session.query<{ snapshot: string }>('SELECT pg_catalog.pg_export_snapshot() AS snapshot')
   if (row === undefined) throw new Error('pg_export_snapshot returned no row')
   const facts = await readSourceFacts(session, request.target)
+  const isUnfinished = await isUnfinishedCopy(session)
   const tables = await listSourceTables(session)
   const owned = stack.move()
   return {
     session,
     target: reached.target,
     facts,
+    isUnfinished,
     tables,
     snapshot: row.snapshot,
     snapshotLsn,

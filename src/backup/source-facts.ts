@@ -2,6 +2,7 @@ import { readDatabaseSettings } from '../postgres/database-settings.ts'
 import type { Session } from '../postgres/session.ts'
 import { readSystemIdentifier } from '../postgres/system-identifier.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
+import { parseMark } from '../repository/database-mark.ts'
 import type { DumpSource } from '../repository/manifest.ts'
 
 interface DatabaseRow {
@@ -62,6 +63,14 @@ export async function readSourceFacts(session: Session, target: ConnectionTarget
     databaseBytes: row.bytes === null ? null : Number(row.bytes),
     databaseOid: Number(row.oid),
   }
+}
+
+/** Whether a restore of ours is loading this database, or was killed while it was: then nobody knows what it lacks. */
+export async function isUnfinishedCopy(session: Session): Promise<boolean> {
+  const [row] = await session.query<{ comment: string | null }>(
+    `SELECT pg_catalog.shobj_description(oid, 'pg_database') AS comment FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()`,
+  )
+  return parseMark(row?.comment ?? null)?.unfinished === true
 }
 
 /** OIDs below belong to the system (FirstNormalObjectId in transam.h). */

@@ -128,7 +128,7 @@ async function clear(target: StoreTarget, error: unknown, context: Context): Pro
     context.emit({
       type: 'warning',
       code: 'clean-up-failed',
-      message: `what this run left in "${target.repository.name}" could not be removed now (${messageOf(clearing)}); the next run removes it`,
+      message: `what this run left in "${target.repository.name}" could not be removed now (${messageOf(clearing)}); the next run sees to it`,
     })
   } finally {
     await target.lease[Symbol.asyncDispose]()

@@ -1,6 +1,7 @@
 import type { Context } from '../kernel/context.ts'
 import { utc } from '../kernel/clock.ts'
 import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
+import { quoteIdentifier } from '../postgres/identifiers.ts'
 import type { Backup, BackupFacts } from '../repository/backup.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import { categoryOf } from '../repository/layout.ts'
@@ -40,6 +41,12 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
 
   // A session of ours holds the snapshot that pg_dump reads, so that what the dump lacks can be named.
   await using source = await openSource(request, context)
+  if (source.isUnfinished) {
+    const database = source.facts.database
+    warnings.push(
+      `"${database}" is a copy that a restore has not finished, so this backup counts as a part of a database and is never latest; if that restore was killed and the database is right all the same: COMMENT ON DATABASE ${quoteIdentifier(database)} IS NULL`,
+    )
+  }
   const compression = effectiveCompression(request.format, request.compression, source.dumpTool.major)
   const names = await chooseNames(request, repositories, { extension: extensionFor(request.format, compression), day }, context)
 
@@ -77,7 +84,8 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
   )
 
   // From here the backup exists. What follows only tidies, and says so where it fails.
-  for (const target of committed) await tidy(target, context, warnings)
+  let isListed = true
+  for (const target of committed) isListed = (await tidy(target, context, warnings)) && isListed
   const [first] = committed
   if (first === undefined) throw new Failure('bug', 'no repository committed the backup and none failed')
   return {
@@ -87,7 +95,7 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
       leftOut,
     ),
     warnings: [...warnings, ...targets.failures().map(({ name, error }) => `repository "${name}" failed: ${messageOf(error)}`)],
-    partial: missing.length > 0 || globals.warnings.length > 0 || targets.failures().length > 0,
+    partial: source.isUnfinished || !isListed || missing.length > 0 || globals.warnings.length > 0 || targets.failures().length > 0,
   }
 }
 
@@ -123,7 +131,7 @@ function describeDump(
     user: request.target.user,
     hostname: request.hostName,
     toolVersion,
-    partial: isPartial(request.selection),
+    partial: isPartial(request.selection) || source.isUnfinished,
     safety: request.safety,
     committedAs: request.verify ? 'verified' : 'stored',
     adopted: false,
@@ -135,14 +143,17 @@ function definedTables({ fingerprint }: StoredDump): { schema: string; name: str
   return (fingerprint?.derived ?? []).filter(({ desc }) => desc === 'TABLE').map(({ schema, tag }) => ({ schema, name: tag, rows: null }))
 }
 
-async function tidy(target: StoreTarget, context: Context, warnings: string[]): Promise<void> {
+/** False when the log was changed right after the commit, so that the backup may not be in it any more. */
+async function tidy(target: StoreTarget, context: Context, warnings: string[]): Promise<boolean> {
   try {
     await updateLatestAlias(target.repository.storage, target.lease.state(), context)
     await target.lease.end('ok')
     await forgetUploads(target, context)
+    return true
   } catch (error) {
     warnings.push(`the backup is committed in "${target.repository.name}", but tidying up failed: ${asFailure(error).message}`)
     context.emit({ type: 'warning', code: 'tidy-failed', message: `the backup is committed, but tidying up failed: ${messageOf(error)}` })
+    return !isFailure(error, 'integrity')
   }
 }
 

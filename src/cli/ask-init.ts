@@ -11,33 +11,37 @@ export interface Asker {
   firstBackup(): Promise<boolean>
 }
 
-export function createAsker(): Asker {
+/** A signal ends the question that is open. */
+export function createAsker(signal: AbortSignal): Asker {
   return {
     // Hidden while typed: it may hold a password.
     url: async () =>
       answer(
         await password({
+          signal,
           message: 'Database URL, as postgres://user:password@host/database',
           validate: (value) => (value === undefined || value.trim() === '' ? 'a URL is needed' : undefined),
         }),
       ),
-    name: async (usual) => answer(await text({ message: 'Name of this cluster', initialValue: usual })),
-    place: async () => answer(await text({ message: 'Store backups in (a directory, or s3://bucket/prefix)', initialValue: './backups' })),
+    name: async (usual) => answer(await text({ signal, message: 'Name of this cluster', initialValue: usual })),
+    place: async () => answer(await text({ signal, message: 'Store backups in (a directory, or s3://bucket/prefix)', initialValue: './backups' })),
     profile: async () => {
       const chosen = answer(
-        await select({
-          message: 'Schedule and retention to write down',
+        await select<Profile | 'none'>({
+          signal,
+          message: 'Schedule and retention to write down (checked and kept; they act in a later version)',
+          initialValue: 'none',
           options: [
+            { value: 'none', label: 'none: cron or a timer of your own runs the commands' },
             { value: 'production', label: 'production: hourly, 30 days, weekly and monthly' },
             { value: 'staging', label: 'staging: twice a day, 14 days' },
             { value: 'development', label: 'development: daily, 7 days' },
-            { value: 'none', label: 'none' },
           ],
         }),
       )
       return chosen === 'none' ? undefined : chosen
     },
-    firstBackup: async () => answer(await confirm({ message: 'Take the first backup now?', initialValue: true })),
+    firstBackup: async () => answer(await confirm({ signal, message: 'Take the first backup now?', initialValue: true })),
   }
 }
 

@@ -16,6 +16,7 @@ import { restoreCommand } from './commands/restore.ts'
 import { showCommand } from './commands/show.ts'
 import { undoCommand } from './commands/undo.ts'
 import { verifyCommand } from './commands/verify.ts'
+import { outliveClosedOutput } from './closed-output.ts'
 import { createOutput, failureJson } from './render/output.ts'
 import { addGlobalFlags } from './runtime.ts'
 
@@ -110,6 +111,7 @@ function throwAtMistakes(command: Command): void {
 
 /** Runs the command line (without node and script). Every mistake in it is a usage error: exit code 2, and with `--json` a document like any other failure. */
 export async function runProgram(words: readonly string[]): Promise<void> {
+  outliveClosedOutput(process)
   const program = createProgram()
   try {
     // `--replace=drop` has a value and `--replace` has none, so that `restore --replace latest` means what it says.

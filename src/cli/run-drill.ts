@@ -11,6 +11,7 @@ export async function runDrill(runtime: Runtime, words: readonly string[], flags
   const workspace = await runtime.workspace()
   let cluster: string | undefined
   let backup = flags.backup
+  let elseIs: string | undefined
   for (const word of words) {
     const subject = await resolveSubject(workspace, word)
     if (subject.kind === 'file')
@@ -18,12 +19,16 @@ export async function runDrill(runtime: Runtime, words: readonly string[], flags
         hints: [`restore and validate it: tidemark restore --file ${word} --test`, 'or take it in first: tidemark repo adopt'],
       })
     if (subject.kind === 'cluster') cluster = onlyOne('cluster', cluster, subject.name)
-    else backup = onlyOne('backup', backup, subject.text)
+    else {
+      backup = onlyOne('backup', backup, subject.text)
+      elseIs = subject.elseIs
+    }
   }
   cluster = oneCluster(cluster, flags.cluster)
   const options = {
     ...(cluster === undefined ? {} : { cluster }),
     ...(backup === undefined ? {} : { backup }),
+    ...(elseIs === undefined ? {} : { elseIs }),
     ...(flags.server === undefined ? {} : { server: flags.server }),
     ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
     keep: flags.keep === true,

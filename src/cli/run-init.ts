@@ -11,13 +11,14 @@ import type { Asker } from './ask-init.ts'
 import type { InitFlags } from './commands/init.ts'
 import { renderFindings } from './render/findings.ts'
 import { formatBytes, printable } from './render/format.ts'
+import { nextCommand } from './render/next-command.ts'
 import type { Runtime } from './runtime.ts'
 
 /** `tidemark init`: answers (from flags, then questions) → trial → files → repository → first backup. */
 export async function runInit(runtime: Runtime, flags: InitFlags): Promise<void> {
   const { output, context } = runtime
   const machine = await runtime.machine()
-  const asker = await askerFor(flags)
+  const asker = await askerFor(flags, context.signal)
   const connection = await chooseConnection(runtime, flags, asker)
   const cluster = flags.name ?? (await asker?.name(connection.cluster.name)) ?? connection.cluster.name
   const repositories = await chooseRepositories(flags, connection, asker)
@@ -50,18 +51,21 @@ export async function runInit(runtime: Runtime, flags: InitFlags): Promise<void>
       `${output.paint('yellow', '!')} ${connection.origin.replace(' (environment)', '')} must be set wherever tidemark runs: it was found in this shell's environment, not in .env`,
     )
 
-  const backup = await firstBackup(runtime, flags, { asker, plan, take: () => takeBackups(done.workspace, { cluster: plan.answers.cluster }) })
+  const isFoundBySelf = configFile === resolve(machine.cwd, 'tidemark.yaml')
+  const next = (verb: string) =>
+    printable(nextCommand([verb], { ...(isFoundBySelf ? {} : { config: flags.output }), ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }) }))
+  const backup = await firstBackup(runtime, flags, { asker, plan, next, take: () => takeBackups(done.workspace, { cluster: plan.answers.cluster }) })
   output.document({ ...documentOf(plan), repositories: done.repositories, backup, dryRun: false })
   if (!plan.ready) {
-    output.line('Something of the above would make a backup fail: mend it, then tidemark doctor and tidemark backup.')
+    output.line(`Something of the above would make a backup fail: mend it, then ${next('doctor')} and ${next('backup')}.`)
     runtime.exitCode = 3
-  } else if (backup === null) output.line('Ready. Next: tidemark backup')
+  } else if (backup === null) output.line(`Ready. Next: ${next('backup')}`)
 }
 
-async function askerFor(flags: InitFlags): Promise<Asker | null> {
+async function askerFor(flags: InitFlags, signal: AbortSignal): Promise<Asker | null> {
   if (flags.yes === true || flags.nonInteractive === true || flags.json === true || !process.stdin.isTTY || !process.stdout.isTTY) return null
   const { createAsker } = await import('./ask-init.ts')
-  return createAsker()
+  return createAsker(signal)
 }
 
 async function chooseConnection(runtime: Runtime, flags: InitFlags, asker: Asker | null): Promise<FoundConnection> {
@@ -138,10 +142,11 @@ function documentOf(plan: InitPlan): Record<string, unknown> {
 interface FirstBackup {
   readonly asker: Asker | null
   readonly plan: InitPlan
+  readonly next: (verb: string) => string
   readonly take: () => ReturnType<typeof takeBackups>
 }
 
-async function firstBackup({ output }: Runtime, flags: InitFlags, { asker, plan, take }: FirstBackup): Promise<Backup | null> {
+async function firstBackup({ output }: Runtime, flags: InitFlags, { asker, plan, next, take }: FirstBackup): Promise<Backup | null> {
   // A role that cannot read everything gives no complete backup; asked for all the same, pg_dump says why it fails.
   if (!plan.ready && flags.firstBackup !== true) return null
   const wanted = flags.firstBackup ?? (asker === null ? flags.yes === true : await asker.firstBackup())
@@ -150,7 +155,7 @@ async function firstBackup({ output }: Runtime, flags: InitFlags, { asker, plan,
   const backup = result.kind === 'done' ? result.backups[0] : undefined
   if (backup === undefined) throw new Failure('bug', 'the first backup ended without a backup')
   output.line(
-    `${output.paint('green', '✓')} backup ${backup.id}  ${backup.state.toUpperCase()}  ${formatBytes(backup.storedBytes)}   not yet proven: tidemark drill`,
+    `${output.paint('green', '✓')} backup ${backup.id}  ${backup.state.toUpperCase()}  ${formatBytes(backup.storedBytes)}   not yet proven: ${next('drill')}`,
   )
   return backup
 }

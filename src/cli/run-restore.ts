@@ -2,15 +2,21 @@ import { restoreBackup } from '../api/restore-backup.ts'
 import type { RestoreOptions, RestoreOutcome } from '../api/restore-options.ts'
 import { parseDuration } from '../config/units.ts'
 import { Failure } from '../kernel/failure.ts'
+import { quoteIdentifier } from '../postgres/identifiers.ts'
 import type { PlannedSpace, RestorePlan } from '../restore/restore-plan.ts'
 import type { RestoreFlags } from './commands/restore.ts'
 import { formatBytes, formatCount, formatDuration, formatUtc, printable, table } from './render/format.ts'
+import { nextCommand, withoutMask } from './render/next-command.ts'
 import type { Output } from './render/output.ts'
 import type { Runtime } from './runtime.ts'
 
 /** `tidemark restore`: flags to options, the plan and the question, the result. */
-export async function runRestore(runtime: Runtime, wanted: string | undefined, flags: RestoreFlags): Promise<void> {
+export async function runRestore(runtime: Runtime, typed: string | undefined, flags: RestoreFlags): Promise<void> {
   const { output } = runtime
+  const named = typed ?? flags.backup ?? flags.file
+  if (flags.latest === true && named !== undefined && named !== 'latest')
+    throw new Failure('usage-invalid', `two backups are named: "${named}" and --latest`, { hints: ['name one of them'] })
+  const wanted = typed ?? (flags.latest === true ? 'latest' : undefined)
   if (flags.to !== undefined || flags.into !== undefined) {
     throw new Failure('usage-invalid', '--to and --into need base backups, which come with a later version', {
       hints: ['restore the newest dump before the moment: tidemark list'],
@@ -21,7 +27,7 @@ export async function runRestore(runtime: Runtime, wanted: string | undefined, f
     approve: async (plan) => {
       // Only what ends something that is there asks; a new database beside harms nobody.
       if (!['swap', 'drop-and-restore', 'drop-and-create', 'into-existing'].includes(plan.action)) return
-      if (!output.json) renderPlan(output, plan)
+      if (!output.json && !(output.quiet && flags.yes === true)) renderPlan(output, plan)
       await runtime.confirm(question(plan), {
         yes: flags.yes,
         ...(plan.action === 'swap' || plan.action === 'drop-and-restore' ? { typed: plan.database } : {}),
@@ -134,7 +140,9 @@ function renderResult(output: Output, outcome: RestoreOutcome, flags: RestoreFla
       ? output.paint('red', `${bad.length} of ${result.tables.length} tables differ`)
       : result.validation === 'none'
         ? output.paint('yellow', compared)
-        : `${result.tables.length} tables, ${formatCount(rows)} rows, ${compared}`
+        : result.tables.every((each) => each.rows === null && (each.restoredRows ?? 0) === 0)
+          ? `${result.tables.length} tables made, without rows`
+          : `${result.tables.length} tables, ${formatCount(rows)} rows, ${compared}`
   output.line(
     `${outcome.partial ? output.paint('yellow', '!') : output.paint('green', '✓')} restored into "${printable(result.database)}" in ${formatDuration(result.durationSeconds)}: ${judged}`,
   )
@@ -152,12 +160,18 @@ function renderResult(output: Output, outcome: RestoreOutcome, flags: RestoreFla
     output.line(`  newest of ${printable(name)}:`)
     for (const row of newest) output.line(`    ${printable(JSON.stringify(row))}`)
   }
-  if (result.keptAs !== null) output.line(`  the old database is kept as "${printable(result.keptAs)}"; put it back with: tidemark undo ${result.run}`)
+  const undo = nextCommand(['undo', result.run], flags)
+  if (result.keptAs !== null) {
+    output.line(`  the old database is kept as "${printable(result.keptAs)}"; put it back with: ${printable(undo)}`)
+    output.line(`  when nobody needs it any more: DROP DATABASE ${printable(quoteIdentifier(result.keptAs))};`)
+  }
   if (result.safetyBackup !== null) output.line(`  safety backup: ${result.safetyBackup}`)
   if (result.dropped) return output.line('  the test database was dropped again')
-  output.line(`  connect: ${result.connection}`)
-  if (flags.test === true) output.line(`  look:    psql '${result.connection.replace(/:\*\*\*@/, '@')}'`)
-  const isOurs = ['create', 'replace-own-test', 'drop-and-create'].includes(outcome.plan.action)
-  if (flags.test === true || (result.keptAs === null && isOurs)) output.line(`  remove it again: tidemark undo ${result.run}`)
-  else if (result.keptAs === null && result.safetyBackup !== null) output.line(`  to go back: tidemark restore ${result.safetyBackup} --replace`)
+  output.line(`  connect: ${withoutMask(result.connection)}`)
+  if (flags.test === true) output.line(`  look:    psql '${withoutMask(result.connection)}'`)
+  const isProduction = flags.replace === true || flags.replaceDrop === true
+  const isOurs = ['create', 'replace-own-test', 'drop-and-create'].includes(outcome.plan.action) && !isProduction
+  if (flags.test === true || (result.keptAs === null && isOurs)) output.line(`  remove it again: ${printable(undo)}`)
+  else if (result.keptAs === null && result.safetyBackup !== null)
+    output.line(`  to go back: ${printable(nextCommand(['restore', result.safetyBackup, '--replace'], flags))}`)
 }

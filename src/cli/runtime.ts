@@ -26,8 +26,8 @@ export interface Runtime {
   readonly context: Context
   readonly flags: GlobalFlags
   machine(): Promise<Machine>
-  /** Settings are read only by commands that need them. */
-  workspace(): Promise<Workspace>
+  /** Settings are read only by commands that need them. Without `everyCluster` (default true) a cluster whose variable is not set is no obstacle to the others. */
+  workspace(options?: { readonly everyCluster: boolean }): Promise<Workspace>
   /** Asks on a terminal; without one, `--yes` is required (exit 15). */
   confirm(question: string, options: { yes: boolean | undefined; typed?: string }): Promise<void>
   /** What the finished command exits with besides failures: 3 when something was left out. */
@@ -74,7 +74,7 @@ export async function runAction(flags: GlobalFlags, action: Action): Promise<voi
     flags,
     exitCode: 0,
     machine: () => (machine ??= loadMachine()),
-    workspace: () => (workspace ??= loadWorkspace(flags, context, runtime)),
+    workspace: (options) => (workspace ??= loadWorkspace(flags, { context, runtime, options })),
     confirm: (question, options) => confirm(question, options, { output, signal: cancel.signal, pauseProgress: progress.close }),
   }
   try {
@@ -121,14 +121,17 @@ async function loadMachine(): Promise<Machine> {
   return readMachine({ env: process.env, cwd: process.cwd(), pid: process.pid, uid: process.getuid?.() ?? null, cpus: availableParallelism() })
 }
 
-async function loadWorkspace(flags: GlobalFlags, context: Context, runtime: Runtime): Promise<Workspace> {
+async function loadWorkspace(
+  flags: GlobalFlags,
+  { context, runtime, options }: { context: Context; runtime: Runtime; options: { readonly everyCluster: boolean } | undefined },
+): Promise<Workspace> {
   const { openWorkspace } = await import('../api/open-workspace.ts')
   const chosen = {
     ...(flags.config === undefined ? {} : { config: flags.config }),
     ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }),
     ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
   }
-  return openWorkspace(await runtime.machine(), chosen, context)
+  return openWorkspace(await runtime.machine(), chosen, context, options)
 }
 
 interface Asking {

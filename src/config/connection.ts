@@ -49,6 +49,8 @@ export interface Connection {
   /** Origin by field: `url`, `host`, `port`, `user`, `database`, `password`, … */
   readonly origins: Readonly<Record<string, string>>
   readonly notes: readonly string[]
+  /** What works and may not be meant. */
+  readonly warnings: readonly string[]
 }
 
 type Part = 'host' | 'port' | 'user' | 'database' | 'password'
@@ -124,7 +126,28 @@ export function resolveConnection(sources: ConnectionSources): Connection | null
   }
   for (const part of parts) origins[part] ??= url !== null && explicit.has(part) ? url.origin : 'default'
   origins['url'] ??= 'made of the parts'
-  return { target, origins, notes }
+  const fallback = emptyUrl(sources, target, origins)
+  if (fallback?.isMeant === true) notes.push(fallback.text)
+  return { target, origins, notes, warnings: fallback?.isMeant === false ? [fallback.text] : [] }
+}
+
+/**
+ * DATABASE_URL that is set and empty counts as unset, which is worth saying: whoever set it thinks of a database. Where one of the seeds' variables names the database,
+ * that is the one; libpq's may have been left over from something else.
+ */
+function emptyUrl(
+  { environment, file, flagUrl, variablesApply }: ConnectionSources,
+  { host, port, database }: ConnectionTarget,
+  origins: Readonly<Record<string, string>>,
+): { text: string; isMeant: boolean } | null {
+  const isElsewhere = flagUrl !== null || Object.keys(file).some((key) => key !== 'inlinePassword')
+  if (isElsewhere || !variablesApply || !environment.isSet('DATABASE_URL') || environment.peek('DATABASE_URL') !== undefined) return null
+  const origin = origins['database'] ?? 'default'
+  const used = [...new Set([origins['host'], origins['database'], origins['container']])].filter((each) => each !== undefined && each !== 'default')
+  return {
+    text: `DATABASE_URL is set and empty, so ${used.join(' and ')} decide${used.length === 1 ? 's' : ''}: database "${database}" on ${host ?? 'the local socket'}:${port}`,
+    isMeant: ![...families.libpq.database, 'PGSERVICE'].some((name) => origin.startsWith(`${name} `)) && origin !== 'default',
+  }
 }
 
 function chooseUrl(sources: ConnectionSources): Sourced | null {

@@ -1,6 +1,6 @@
 import { Failure, isFailure } from '../kernel/failure.ts'
 import type { DotenvEntry } from './dotenv.ts'
-import { closest } from './suggest.ts'
+import { closest } from '../kernel/suggest.ts'
 import { checkVariable } from './variable-rules.ts'
 import { laterArea, variableNamed, variables } from './variables.ts'
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { Failure } from '../kernel/failure.ts'
+import { Failure, isFailure } from '../kernel/failure.ts'
 import { readServiceFile } from '../postgres/connection-files.ts'
 import type { Services } from '../postgres/connection-parameters.ts'
 import { buildCluster, fileConnection, type ClusterDefaults, type ClusterSource } from './clusters.ts'
@@ -16,6 +16,8 @@ export interface BuiltClusters {
   readonly origins: Record<string, string>
   readonly notes: readonly string[]
   readonly warnings: readonly string[]
+  /** Clusters of which a reference leads nowhere. */
+  readonly unusable: Readonly<Record<string, { readonly message: string; readonly hints: readonly string[] }>>
   /** The cluster that variables are about, when there is exactly one. */
   readonly single: string | null
 }
@@ -36,8 +38,16 @@ export async function buildClusters(
   }
   if (sources.length > 1) ignoreConnectionVariables(environment)
 
-  const result: BuiltClusters & { notes: string[]; warnings: string[] } = { clusters: Object.create(null), origins: {}, notes: [], warnings: [], single: null }
-  for (const source of sources) {
+  const unusable: Record<string, { message: string; hints: readonly string[] }> = Object.create(null)
+  const result: BuiltClusters & { notes: string[]; warnings: string[] } = {
+    clusters: Object.create(null),
+    unusable,
+    origins: {},
+    notes: [],
+    warnings: [],
+    single: null,
+  }
+  const addCluster = async (source: ClusterSource | null): Promise<void> => {
     const file = source === null ? { inlinePassword: false } : await fileConnection(source)
     const services = await loadServices(
       [machine.flags.databaseUrl, 'url' in file ? file.url.value : undefined, environment.peek('DATABASE_URL')?.text],
@@ -56,13 +66,14 @@ export async function buildClusters(
     if (connection === null) {
       if (source !== null) throw noConnection(source)
       explainLonelyVariables(environment)
-      continue
+      return
     }
     const named = source ?? { name: connection.target.database, config: {}, references: null }
     const { cluster, origins } = await buildCluster(named, connection, clusterDefaults(references, surroundings, services))
     result.clusters[named.name] = cluster
     for (const [key, origin] of Object.entries(origins)) result.origins[`clusters.${named.name}.${key}`] = origin
     result.notes.push(...connection.notes)
+    result.warnings.push(...connection.warnings)
     if (named.config.ssh !== undefined)
       result.warnings.push(
         `clusters.${named.name}.ssh makes no tunnel in this version: the connection goes straight to ${connection.target.host ?? 'this machine'}`,
@@ -70,8 +81,17 @@ export async function buildClusters(
     if (file.inlinePassword)
       result.warnings.push(`clusters.${named.name}.url holds a password (${origins['url'] ?? ''}); write it by reference: url: env:DATABASE_URL or file:/path`)
   }
+  for (const source of sources) {
+    try {
+      await addCluster(source)
+    } catch (error) {
+      // What is about one cluster need not wait for the variable of another.
+      if (source === null || sources.length === 1 || !isFailure(error, 'config-invalid') || error.details['unset'] === undefined) throw error
+      unusable[source.name] = { message: error.message, hints: error.hints }
+    }
+  }
   const names = Object.keys(result.clusters)
-  return { ...result, single: names.length === 1 ? (names[0] ?? null) : null }
+  return { ...result, single: names.length === 1 && sources.length === 1 ? (names[0] ?? null) : null }
 }
 
 function clusterDefaults(

@@ -66,6 +66,7 @@ export async function loadSettings(options: LoadOptions = {}): Promise<Settings>
 
   return deepFreeze({
     clusters: clusters.clusters,
+    unusable: clusters.unusable,
     repositories: repositories.parts.repositories,
     configFile: file?.path ?? null,
     envFile,

@@ -5,7 +5,7 @@ import { formatCompression, parseCompression } from './compression.ts'
 import { parseScheduleExpression } from './cron.ts'
 import { parsePath } from './file-paths.ts'
 import { namePresets, parseNameTemplate, renderName, safeFileName } from './name-template.ts'
-import { closest } from './suggest.ts'
+import { closest } from '../kernel/suggest.ts'
 import { parseBandwidth, parseDuration, parsePeriod, parseSize } from './units.ts'
 import { parsePrefix } from './variable-rules.ts'
 

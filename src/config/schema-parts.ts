@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { isFailure } from '../kernel/failure.ts'
-import { suggestion } from './suggest.ts'
+import { suggestion } from '../kernel/suggest.ts'
 
 /*
  * The pieces of which `schema.ts` is made. A schema describes the file as it is written (no transforms), so that the

@@ -26,9 +26,10 @@ export interface ReferenceContext {
  * itself. Missing or empty: `config-invalid` naming the line and the reference, never a value.
  */
 export async function resolveReference(written: string, path: SettingPath, context: ReferenceContext): Promise<Resolved> {
-  const fail = (message: string, hints: readonly string[], cause?: unknown) =>
+  const fail = (message: string, hints: readonly string[], { cause, unset }: { cause?: unknown; unset?: string } = {}) =>
     new Failure('config-invalid', `cannot follow the reference at ${formatProblem(context.source.problem(path, message))}`, {
       hints,
+      ...(unset === undefined ? {} : { details: { unset } }),
       ...(cause === undefined ? {} : { cause }),
     })
 
@@ -36,7 +37,8 @@ export async function resolveReference(written: string, path: SettingPath, conte
     const name = written.slice('env:'.length)
     if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name)) throw fail('after env: the name of a variable is expected', ['for example env:DATABASE_URL'])
     const value = context.environment.take(name)
-    if (value === undefined) throw fail(`the variable ${name} is not set, or empty`, [`export ${name}=…`, `or write ${name}=… into the .env file`])
+    if (value === undefined)
+      throw fail(`the variable ${name} is not set, or empty`, [`export ${name}=…`, `or write ${name}=… into the .env file`], { unset: name })
     return { text: value.text, origin: value.origin, byReference: true }
   }
   if (written.startsWith('file:')) {
@@ -47,7 +49,7 @@ export async function resolveReference(written: string, path: SettingPath, conte
     } catch (error) {
       const reasons: Readonly<Record<string, string>> = { ENOENT: 'does not exist', EACCES: 'may not be read by this user', EISDIR: 'is a directory' }
       const code = systemCodeOf(error) ?? ''
-      throw fail(`the file ${file} ${reasons[code] ?? `cannot be read (${code})`}`, [`ls -l ${file}`], error)
+      throw fail(`the file ${file} ${reasons[code] ?? `cannot be read (${code})`}`, [`ls -l ${file}`], { cause: error })
     }
     const text = content.replace(/\r?\n$/, '')
     if (text === '') throw fail(`the file ${file} is empty`, ['write the secret into it'])

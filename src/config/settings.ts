@@ -7,6 +7,8 @@ import type { StorageSettings } from '../storage/settings.ts'
  */
 export interface Settings {
   readonly clusters: Readonly<Record<string, ClusterSettings>>
+  /** Clusters of which a reference leads nowhere, by name, with what is wrong: what is about another one can go on. They count wherever it matters that there are several. */
+  readonly unusable: Readonly<Record<string, { readonly message: string; readonly hints: readonly string[] }>>
   readonly repositories: Readonly<Record<string, RepositorySettings>>
   /** The file that was read, absolute, or null when the environment alone configures us. */
   readonly configFile: string | null

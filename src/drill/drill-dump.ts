@@ -18,6 +18,7 @@ import { makeStage } from '../repository/stage.ts'
 import { sweepExpiredCopies } from '../restore/expired-copies.ts'
 import { dropOwnedDatabase } from '../restore/owned-database.ts'
 import { restoreCopy, type CopyPlace, type RestoredCopy } from '../restore/restore-copy.ts'
+import { holdsDefinitions } from '../restore/select-for-target.ts'
 import { stageBackup } from '../restore/staged-dump.ts'
 import { applyGlobals } from './drill-server.ts'
 import { saveProof, type Proof } from './proof.ts'
@@ -61,6 +62,10 @@ export async function drillDump(request: DrillRequest, open: (manifest: Manifest
   const { repository, record } = request
   await using stage = await makeStage(request.workDirectory, request.run, context)
   const manifest = await readManifest(repository.storage, record, context.signal)
+  if (!holdsDefinitions(manifest))
+    throw new Failure('target-unsafe', `backup ${record.facts.id} holds rows without definitions, so it cannot be restored and proven by itself`, {
+      hints: [`its bytes can be checked: tidemark verify ${record.facts.id}`, 'drill a complete backup: tidemark drill'],
+    })
   await using staged = await readOrCondemn(request, manifest, stage.path, context)
   const place = await open(manifest)
   await sweepExpiredCopies(place.reached.session, context)
@@ -161,6 +166,7 @@ async function judge(
   const failed = copy === undefined || differences.length > 0 || answers.checks.some((check) => !check.ok)
   const notCompared = [
     ...(validation?.notCompared ?? []),
+    ...(record.facts.partial ? [{ what: 'the rest of the database', why: `the backup holds only a part of it: ${partOf(manifest)}` }] : []),
     ...(manifest.fingerprint === null ? [{ what: 'the content of rows', why: 'this backup was taken without a fingerprint' }] : []),
   ]
   const isPartial = restoreErrors.length > 0 || notCompared.length > 0 || record.facts.partial || answers.problems.length > 0
@@ -192,6 +198,18 @@ async function judge(
       ...answers.problems,
     ],
   }
+}
+
+function partOf({ selection }: Manifest): string {
+  if (selection === null) return 'definitions or rows alone'
+  const { schemaOnly, tables, schemas, excludeTables } = selection
+  const parts = [
+    schemaOnly ? 'definitions without rows' : '',
+    tables.length > 0 ? `tables ${tables.join(', ')}` : '',
+    schemas.length > 0 ? `schemas ${schemas.join(', ')}` : '',
+    excludeTables.length > 0 ? `all but tables ${excludeTables.join(', ')}` : '',
+  ]
+  return parts.filter((part) => part !== '').join('; ')
 }
 
 async function askCopy(

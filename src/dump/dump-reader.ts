@@ -3,6 +3,7 @@ import { derivedOfToc } from './derived-objects.ts'
 import { scanDirectory, type DirectoryScan, type DirectoryScanOptions, type DumpFiles } from './directory-scan.ts'
 import { createFingerprintCollector } from './fingerprint-collector.ts'
 import type { ContentFingerprint } from './fingerprint.ts'
+import type { PlainReach } from './plain-reach.ts'
 import { createPlainScanner, type PlainScan } from './plain-scan.ts'
 import type { DumpSink, TableSection } from './sink.ts'
 
@@ -27,6 +28,8 @@ export interface DumpContent {
   readonly blockOffsets: BlockOffsets
   /** psql commands in a plain dump beyond those pg_dump writes: it would run them on the restoring machine. */
   readonly suspicious: readonly string[]
+  /** What a plain dump does beyond the database it is loaded into; null for archives, of which pg_restore leaves out such entries. */
+  readonly reach: PlainReach | null
 }
 
 /** A finished scan and its fingerprint as one result. */
@@ -50,6 +53,7 @@ export function describeContent(
     innerCompression: toc?.compression ?? 'none',
     blockOffsets: 'blockOffsets' in scan ? scan.blockOffsets : [],
     suspicious: 'toc' in scan ? [] : scan.suspicious,
+    reach: 'toc' in scan ? null : scan.reach,
   }
 }
 

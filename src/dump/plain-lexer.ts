@@ -3,17 +3,23 @@ import { createCopyLines } from './copy-lines.ts'
 import { malformed } from './faults.ts'
 import { createStatementWords } from './statement-words.ts'
 
+/** Where something stands: the offset of its first byte, and of the one after its last. */
+export interface ByteSpan {
+  readonly from: number
+  readonly to: number
+}
+
 /** What a plain dump consists of, told as it flows. */
 export interface PlainEvents {
   /**
-   * A statement up to and with its semicolon. `text` is cut at 1 MiB (`isWhole` false). Returning true means that the server
+   * A statement up to and with its semicolon. `text` is without comments and cut at 1 MiB (`isWhole` false). Returning true means that the server
    * will ask for COPY data, which then follows on the next line.
    */
-  statement(text: Buffer, isWhole: boolean): boolean
+  statement(text: Buffer, isWhole: boolean, span: ByteSpan): boolean
   /** A `--` comment up to its line end, cut at 4 KiB. */
   comment(text: Buffer): void
-  /** A psql command: the rest of the line from the backslash on, cut at 4 KiB. */
-  metaCommand(text: Buffer): void
+  /** A psql command: the rest of the line from the backslash on, cut at 4 KiB. `isInside` when a statement before it has not ended. */
+  metaCommand(text: Buffer, span: ByteSpan, isInside: boolean): void
   /** Lines of COPY data, without the end marker; in pieces of any size. */
   copyBytes(piece: Buffer): void
   copyEnd(): void
@@ -83,6 +89,9 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
   // The statement being read.
   const statement = createCapture(statementLimitBytes)
   let inStatement = false
+  /** Where the statement, or the psql command, begins. */
+  let statementFrom = 0
+  let commandFrom = 0
   const words = createStatementWords()
   let word = ''
 
@@ -97,8 +106,8 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
     word = ''
   }
 
-  const endStatement = () => {
-    const wantsRows = events.statement(statement.bytes(), statement.isWhole())
+  const endStatement = (to: number) => {
+    const wantsRows = events.statement(statement.bytes(), statement.isWhole(), { from: statementFrom, to })
     statement.clear()
     inStatement = false
     words.clear()
@@ -109,6 +118,9 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
   const readNormal = (input: Buffer, from: number): number => {
     let at = from
     let captured = from
+    const begin = () => {
+      ;[inStatement, captured, statementFrom] = [true, at, offset + at]
+    }
     const capture = (to: number) => {
       if (inStatement) statement.append(input, captured, to)
       captured = to
@@ -116,7 +128,7 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
     for (; at < input.length; at++) {
       const byte = input[at] as number
       if (isWordByte(byte, word.length > 0)) {
-        if (!inStatement) [inStatement, captured] = [true, at]
+        if (!inStatement) begin()
         if (word.length < 32) word += String.fromCharCode(byte).toLowerCase()
         continue
       }
@@ -144,17 +156,18 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
       if (byte === backslash) {
         capture(at)
         state = metaCommand
+        commandFrom = offset + at
         return at
       }
       if (!inStatement) {
         if (byte <= 32) continue
-        ;[inStatement, captured] = [true, at]
+        begin()
       }
       if (byte === openParenthesis) words.parenthesis(1)
       else if (byte === closeParenthesis) words.parenthesis(-1)
       else if (byte === semicolon && words.isComplete()) {
         capture(at + 1)
-        endStatement()
+        endStatement(offset + at + 1)
         return at + 1
       } else if (byte === quote || byte === doubleQuote || byte === dollar) {
         capture(at + 1)
@@ -248,14 +261,14 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
     const found = input.indexOf(lf, from)
     line.append(input, from, found < 0 ? input.length : found)
     if (found < 0) return input.length
-    endLine()
+    endLine(offset + found)
     return found + 1
   }
 
-  const endLine = () => {
+  const endLine = (to: number) => {
     const text = line.bytes()
     if (state === lineComment) events.comment(text)
-    else events.metaCommand(text)
+    else events.metaCommand(text, { from: commandFrom, to }, inStatement)
     line.clear()
     state = normal
     if (inStatement) statement.append(newline, 0, 1)
@@ -338,7 +351,7 @@ export function createPlainLexer(events: PlainEvents): PlainLexer {
     },
     offset: () => offset,
     end: () => {
-      if ((state === lineComment || state === metaCommand) && carry === null) endLine()
+      if ((state === lineComment || state === metaCommand) && carry === null) endLine(offset)
       return state === normal && !inStatement && word === '' && carry === null ? null : (names[state] ?? 'a statement')
     },
     setStandardStrings: (on) => {

@@ -107,7 +107,13 @@ async function findingsOf(text: string): Promise<PlainScan['findings']> {
 describe('plain SQL', () => {
   test('gives the rows of its COPY sections, large objects and sequences, and nothing inside strings or bodies', async () => {
     const { found, fingerprint } = await scan(dump)
-    expect(found).toMatchObject({ kind: 'database', encoding: 'UTF8', serverVersion: '15.20', findings: [], databases: [] })
+    expect(found).toMatchObject({
+      kind: 'database',
+      encoding: 'UTF8',
+      serverVersion: '15.20',
+      findings: [],
+      reach: { database: null, outside: [], leavable: [] },
+    })
     expect(fingerprint.tables.map(({ schema, name, rows, bytes, viaRoot }) => [schema, name, rows, bytes, viaRoot?.name])).toEqual([
       ['public', 'accounts', 3, 17, undefined],
       ['public', 'leaf', 1, 2, 'root'],
@@ -156,7 +162,7 @@ describe('plain SQL', () => {
     expect(several.found.kind).toBe('several')
     const cluster = `--\n-- PostgreSQL database cluster dump\n--\n\nCREATE ROLE me;\n\\connect template1\n${dump}\\connect other\n${dump}--\n-- PostgreSQL database cluster dump complete\n--\n`
     const { found, fingerprint } = await scan(cluster)
-    expect(found).toMatchObject({ kind: 'cluster', databases: ['template1', 'other'] })
+    expect(found).toMatchObject({ kind: 'cluster', reach: { database: 'template1', outside: ['CREATE ROLE me;', '\\connect other'] } })
     expect(fingerprint.notCompared).toHaveLength(1)
     expect(await outcomeOf(cluster.slice(0, cluster.lastIndexOf('-- PostgreSQL')))).toBe('dump-empty')
   })
@@ -171,6 +177,42 @@ describe('plain SQL', () => {
     // A string that only looks closed to who does not know E''.
     expect(await findingsOf("SELECT E'\\'\\! x';\n")).toEqual([])
     expect(await findingsOf("SELECT 'a\\'; \\! x\n;\n")).toMatchObject([{ kind: 'psql-command' }])
+  })
+
+  test('that acts on its own database by name tells exactly where, whatever stands around it and however the stream is cut', async () => {
+    const about = [
+      'DROP DATABASE IF EXISTS "Sh;op";',
+      `CREATE DATABASE "Sh;op" WITH TEMPLATE = template0 /* ; */ ENCODING = 'UTF8' -- ;\n LOCALE = 'C';`,
+      '\\encoding SQL_ASCII',
+      `\\connect -reuse-previous=on "dbname='Sh;op'"`,
+      `COMMENT ON DATABASE "Sh;op" IS 'a; DROP DATABASE x;';`,
+    ]
+    const rest = [
+      `COMMENT ON SCHEMA public IS 'DROP DATABASE x;\n\\connect y';`,
+      'CREATE FUNCTION public.f() RETURNS void LANGUAGE sql AS $x$\nDROP DATABASE x;\n\\connect y\n$x$;',
+      '-- DROP DATABASE x;\n/* \n\\connect y\n DROP DATABASE x; */',
+      'CREATE TABLE public."DROP DATABASE x;" (a integer);',
+      'COPY public.t (a) FROM stdin;\nDROP DATABASE x;\n\\connect y\n\\.\n',
+    ]
+    const text = head + about.map((each, index) => `  ${each}\n${rest[index] ?? ''}\n`).join('') + end
+    for (const size of [text.length, 1, 7]) {
+      const bytes = Buffer.from(text)
+      const { reach, suspicious } = (
+        await scan(Array.from({ length: Math.ceil(bytes.length / size) }, (_, index) => bytes.subarray(index * size, (index + 1) * size)))
+      ).found
+      expect(suspicious).toEqual([])
+      expect(reach).toMatchObject({ database: 'Sh;op', outside: [] })
+      expect(reach.leavable.map(({ from, to }) => bytes.toString('utf8', from, to))).toEqual(about)
+    }
+  })
+
+  test('hides no psql command behind those that it may have', async () => {
+    expect(await findingsOf('\\encoding SQL_ASCII\nSELECT 1;\n')).toMatchObject([{ kind: 'psql-command' }])
+    expect(await findingsOf('\\encoding SQL_ASCII\n')).toMatchObject([{ kind: 'psql-command' }])
+    expect(await findingsOf('\\encoding SQL_ASCII\n\\encoding SQL_ASCII\n\\connect x\n')).toMatchObject([{ kind: 'psql-command' }])
+    expect(await findingsOf('SELECT 1\n\\connect x\n;\n')).toMatchObject([{ kind: 'psql-command' }])
+    expect(await findingsOf('\\connect x ada elsewhere\n')).toMatchObject([{ kind: 'psql-command' }])
+    expect((await scan(`${head}\\connect x\n\\connect y\n${end}`)).found.reach.outside).toEqual(['\\connect y'])
   })
 
   test('with INSERT statements says that their rows are not fingerprinted', async () => {

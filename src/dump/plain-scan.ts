@@ -3,7 +3,8 @@ import { parseCopyStatement, parseLoadViaRoot, parseSetval, type CopyStatement }
 import { derivedObjects, type NamedObject } from './derived-objects.ts'
 import { cutOff, malformed } from './faults.ts'
 import type { DerivedObject } from './fingerprint.ts'
-import { createPlainLexer } from './plain-lexer.ts'
+import { createPlainLexer, type ByteSpan } from './plain-lexer.ts'
+import { createPlainReach, type PlainReach } from './plain-reach.ts'
 import type { ByteSink, DumpSink, QualifiedName } from './sink.ts'
 import { textDecoder } from './text-encoding.ts'
 import { displayName } from './toc-content.ts'
@@ -11,8 +12,6 @@ import { displayName } from './toc-content.ts'
 export interface PlainScan {
   /** `several`: dumps joined into one file; `cluster`: what pg_dumpall writes. Only `database` can be restored and compared as one database. */
   readonly kind: 'database' | 'several' | 'cluster'
-  /** Databases named by `\connect`. */
-  readonly databases: readonly string[]
   readonly encoding: string
   readonly serverVersion: string | null
   readonly dumpVersion: string | null
@@ -20,6 +19,8 @@ export interface PlainScan {
   readonly findings: readonly PlainFinding[]
   /** The texts of those findings that psql would act on: a program or command would run on the restoring machine. */
   readonly suspicious: readonly string[]
+  /** What it does beyond the database that it is loaded into. */
+  readonly reach: PlainReach
   /** What its comments name: tables, views, indexes, … */
   readonly derived: readonly DerivedObject[]
   readonly sizeBytes: number
@@ -46,7 +47,7 @@ const objectHeader = /^-- (Data for )?Name: (.*); Type: ([A-Z ]+); Schema: (.*?)
 export function createPlainScanner(sink: DumpSink): PlainScanner {
   const findings: PlainFinding[] = []
   const objects: NamedObject[] = []
-  const databases: string[] = []
+  const reach = createPlainReach()
   const inserts = new Map<string, number>()
   let encoding = 'UTF8'
   let decode = textDecoder(encoding)
@@ -90,15 +91,12 @@ export function createPlainScanner(sink: DumpSink): PlainScanner {
     }
   }
 
-  const metaCommand = (text: string) => {
+  const metaCommand = (text: string, span: ByteSpan, isInside: boolean) => {
     const [name = '', argument = ''] = /^\\(\S*)\s*(.*)$/su.exec(text.trimEnd())?.slice(1) ?? []
-    if (name === 'restrict' && restrictKey === null && /^[A-Za-z0-9]+$/.test(argument)) restrictKey = argument
-    else if (name === 'unrestrict' && restrictKey !== null && argument === restrictKey) restrictKey = null
-    else if ((name === 'connect' || name === 'c') && !text.includes('`') && !argument.includes('\\')) {
-      databases.push(argument)
-      noteFollower(text)
-    } else {
-      found('psql-command', text)
+    if (!isInside && name === 'restrict' && restrictKey === null && /^[A-Za-z0-9]+$/.test(argument)) restrictKey = argument
+    else if (!isInside && name === 'unrestrict' && restrictKey !== null && argument === restrictKey) restrictKey = null
+    else {
+      if (isInside || !reach.command(text, span)) found('psql-command', text)
       noteFollower(text)
     }
   }
@@ -134,8 +132,9 @@ export function createPlainScanner(sink: DumpSink): PlainScanner {
     inserts.set(name, (inserts.get(name) ?? 0) + 1)
   }
 
-  const statement = (bytes: Buffer, isWhole: boolean): boolean => {
+  const statement = (bytes: Buffer, isWhole: boolean, span: ByteSpan): boolean => {
     const head = bytes.toString('latin1', 0, Math.min(bytes.length, 40)).toUpperCase()
+    for (const command of reach.statement(bytes, { isWhole, decode, span })) found('psql-command', command)
     if (ends.ended > 0) noteFollower(decode(bytes.subarray(0, 80)))
     if (/^COPY\s/.test(head)) {
       if (!isWhole) throw malformed('a COPY statement is longer than 1 MiB', lexer.offset())
@@ -177,7 +176,7 @@ export function createPlainScanner(sink: DumpSink): PlainScanner {
   const lexer = createPlainLexer({
     statement,
     comment: (bytes) => comment(withoutReturn(decode(bytes), found)),
-    metaCommand: (bytes) => metaCommand(decode(bytes)),
+    metaCommand: (bytes, span, isInside) => metaCommand(decode(bytes), span, isInside),
     copyBytes: (piece) => rows?.bytes(piece),
     copyEnd: () => {
       rows?.end()
@@ -203,6 +202,7 @@ export function createPlainScanner(sink: DumpSink): PlainScanner {
     pending: () => undefined,
     end: async () => {
       checkEnd()
+      for (const command of reach.end()) found('psql-command', command)
       const kind = ends.cluster ? 'cluster' : ends.ended > 1 ? 'several' : 'database'
       if (kind === 'database' && follower !== null) throw malformed(`behind its end marker follows ${JSON.stringify(follower.text)}`, follower.offset)
       for (const [name, count] of inserts) sink.notCompared(name, `its rows are ${count} INSERT statements`)
@@ -210,12 +210,12 @@ export function createPlainScanner(sink: DumpSink): PlainScanner {
         sink.notCompared('the whole file', kind === 'cluster' ? 'it holds several databases (pg_dumpall)' : 'it is several dumps in one file')
       return {
         kind,
-        databases,
         encoding,
         serverVersion,
         dumpVersion,
         findings,
         suspicious: suspicious(),
+        reach: reach.result(),
         derived: derivedObjects(objects),
         sizeBytes: lexer.offset(),
       }

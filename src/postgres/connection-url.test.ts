@@ -25,6 +25,41 @@ function failureOf(work: () => unknown): Failure {
 
 const plain = { host: 'db.example.com', port: 5432, user: 'u', database: 'app', password: 'p', mode: 'prefer', parameters: {} }
 
+describe('a parameter of the URL', () => {
+  it.each([
+    ['postgresql://u:p@h/app?sslmod=require', 'sslmod', 'sslmode'],
+    ['postgresql://u:p@h/app?sslMode=verify-full', 'sslMode', 'sslmode'],
+    ['postgresql://u:p@h/app?ssl-mode=require', 'ssl-mode', 'sslmode'],
+    ['host=h dbname=app sslmod=require', 'sslmod', 'sslmode'],
+    ['postgresql://u:p@h/app?connection_limits=1', 'connection_limits', 'connection_limit'],
+  ])('%s is a typo that must not pass for TLS, or for anything', (url, named, meant) => {
+    const failure = failureOf(() => parseConnectionUrl(url))
+    expect(failure).toMatchObject({ code: 'connection-invalid', message: expect.stringContaining(`"${named}"`) as string })
+    expect(failure.exitCode).toBe(2)
+    expect(failure.hints.join('\n')).toContain(`did you mean ${meant}?`)
+  })
+
+  it('is refused when it resembles nothing, and not repeated where it may be a piece of a password', () => {
+    expect(failureOf(() => parseConnectionUrl('postgresql://u:p@h/app?frobnicate=1')).message).toContain('"frobnicate"')
+    for (const text of ['host=h password=correct horsebattery=staple dbname=app', 'postgresql://h/app?user=u&password=correct&horsebattery=staple']) {
+      const { message, hints } = failureOf(() => parseConnectionUrl(text))
+      expect(`${message} ${hints.join(' ')}`).not.toMatch(/horsebattery|staple/)
+    }
+  })
+
+  it.each([
+    'schema=public',
+    'pgbouncer=true&connection_limit=1&pool_timeout=0',
+    'sslaccept=strict',
+    'statement_cache_size=0',
+    'pool_max_conns=4',
+    'myapp.tenant=7',
+  ])('%s of another driver keeps its URL usable', (query) => {
+    const { parameters } = parts(`postgresql://u:p@db.example.com:5432/app?sslmode=require&${query}`)
+    expect(parameters).toEqual(Object.fromEntries(new URLSearchParams(query)))
+  })
+})
+
 describe('the forms that libpq reads', () => {
   it.each([
     ['postgresql://u:p@db.example.com:5432/app', {}],
@@ -129,10 +164,10 @@ describe('what cannot be used', () => {
 
 it('is shown with *** and parses back to the same place', () => {
   const target = parseConnectionUrl(
-    'postgresql://u%40x:s3cret@[::1]:6000/my%2Fdb?sslmode=verify-full&sslrootcert=/a b.pem&target_session_attrs=any&apitoken=t0ken',
+    'postgresql://u%40x:s3cret@[::1]:6000/my%2Fdb?sslmode=verify-full&sslrootcert=/a b.pem&target_session_attrs=any&my.apitoken=t0ken',
   )
   const shown = formatConnectionUrl(target)
-  expect(shown).toBe('postgresql://u%40x:***@[::1]:6000/my%2Fdb?sslmode=verify-full&sslrootcert=%2Fa%20b.pem&target_session_attrs=any&apitoken=***')
+  expect(shown).toBe('postgresql://u%40x:***@[::1]:6000/my%2Fdb?sslmode=verify-full&sslrootcert=%2Fa%20b.pem&target_session_attrs=any&my.apitoken=***')
   expect({ ...parseConnectionUrl(shown), password: null, parameters: {} }).toEqual({ ...target, password: null, parameters: {} })
   expect(formatConnectionUrl(parseConnectionUrl('postgresql:///app?user=u'))).toBe('postgresql://u@:5432/app')
 })

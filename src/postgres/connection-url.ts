@@ -1,7 +1,9 @@
 import { Failure } from '../kernel/failure.ts'
+import { closest } from '../kernel/suggest.ts'
 import { type Services, targetFromParameters } from './connection-parameters.ts'
 import { parseConninfo } from './conninfo.ts'
 import type { ConnectionTarget } from './target.ts'
+import { driverParameters, libpqParameters } from './url-parameters.ts'
 
 export { defaultTarget, formatConnectionUrl } from './connection-parameters.ts'
 
@@ -25,13 +27,31 @@ export function parseConnectionUrl(text: string, defaults: ConnectionDefaults = 
   if (trimmed.includes('\0')) throw invalid('the connection URL holds a NUL character')
   const scheme = /^([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(trimmed)
   if (scheme === null) {
-    if (/^\s*[a-z_]+\s*=/.test(trimmed)) return targetFromParameters(parseConninfo(trimmed), defaults)
+    if (/^\s*[a-z_]+\s*=/.test(trimmed)) return targetFromParameters(requireKnown(parseConninfo(trimmed), 'password'), defaults)
     throw invalid('the connection URL does not begin with postgresql://', [example])
   }
   const name = (scheme[1] ?? '').toLowerCase()
   // SQLAlchemy and others write postgresql+driver://; what follows is the same.
   if (!/^postgres(ql)?(\+[a-z0-9]+)?$/.test(name)) throw invalid(`the connection URL begins with ${name}://, which is not PostgreSQL`, [example])
-  return targetFromParameters(parseAuthority(trimmed.slice(scheme[0].length)), defaults)
+  const parameters = parseAuthority(trimmed.slice(scheme[0].length))
+  return targetFromParameters(requireKnown(parameters, /[?&]password=/.test(trimmed) ? 'password' : null), defaults)
+}
+
+/** libpq refuses what it does not know, and so do we: `sslmod=require` must not connect without TLS. What other drivers use is left to a note. */
+function requireKnown(parameters: Record<string, string>, beside: 'password' | null): Record<string, string> {
+  const known = [...libpqParameters, 'ssl']
+  const unknown = Object.keys(parameters).find((name) => !known.includes(name) && !driverParameters.has(name) && !name.includes('.'))
+  if (unknown === undefined) return parameters
+  const near = closest(unknown, known) ?? closest(unknown, [...driverParameters])
+  // Beside a password, what resembles nothing may be a piece of it that was not quoted or encoded.
+  if (near === undefined && beside !== null && parameters[beside] !== undefined)
+    throw invalid('the connection has a parameter that neither PostgreSQL nor a common driver knows', [
+      'remove it, or encode the password: & as %26; in the form key=value, quote it',
+    ])
+  throw invalid(`the connection has the parameter "${unknown}", which neither PostgreSQL nor a common driver knows`, [
+    ...(near === undefined ? [] : [`did you mean ${near}?`]),
+    'else remove it from the URL; a setting of the server is written options=-c%20name%3Dvalue',
+  ])
 }
 
 const example = 'the form is postgresql://user:password@host:5432/database'
@@ -71,7 +91,7 @@ function chooseReading(rest: string): Reading {
   if (first === undefined) throw noReading(rest)
   if (second === undefined) return first
   // `…/db?application_name=a@b`: everything after the first reading's host is parameters of libpq, so the later @ is a value.
-  if (isPlain(first) && first.place.query.length > 0 && first.place.query.every(([name]) => libpqNames.has(name)) && atSignsOnlyInQuery(first.place))
+  if (isPlain(first) && first.place.query.length > 0 && first.place.query.every(([name]) => libpqParameters.has(name)) && atSignsOnlyInQuery(first.place))
     return first
   throw invalid(
     'the connection URL can be read in more than one way, because the password (or user, or database name) holds @ : / ? or # as it is',
@@ -159,12 +179,3 @@ function severalHosts(): Failure {
 function invalid(message: string, hints: readonly string[] = [], cause?: unknown): Failure {
   return new Failure('connection-invalid', message, { hints, cause })
 }
-
-/** libpq's own parameters that occur in URLs: a URL that continues with one of them has surely reached its parameters. */
-const libpqNames = new Set(
-  `host hostaddr port dbname user password passfile require_auth channel_binding connect_timeout client_encoding options application_name
-  fallback_application_name keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout replication gssencmode sslmode
-  requiressl sslnegotiation sslcompression sslcert sslkey sslpassword sslcertmode sslrootcert sslcrl sslcrldir sslsni requirepeer
-  ssl_min_protocol_version ssl_max_protocol_version krbsrvname gsslib gssdelegation service servicefile target_session_attrs
-  load_balance_hosts min_protocol_version max_protocol_version`.split(/\s+/),
-)

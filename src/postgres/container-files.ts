@@ -81,7 +81,8 @@ export async function bringFiles(
       const file = expected.get(name)
       if (file === undefined) throw lost(access, `${name} is in the stream and not in the list of files`)
       expected.delete(name)
-      const taken = await write(body, join(into, name), options)
+      const tooLong = () => lost(access, `${name} has more than the ${file.sizeBytes} bytes that it had in the list`)
+      const taken = await write(body, join(into, name), { ...options, limitBytes: file.sizeBytes, tooLong })
       if (taken.sizeBytes !== file.sizeBytes || taken.sha256 !== file.sha256)
         throw lost(access, `${name} arrived with ${taken.sizeBytes} bytes${taken.sizeBytes === file.sizeBytes ? ' of other content' : ` of ${file.sizeBytes}`}`)
     }),
@@ -132,13 +133,19 @@ async function* digested(source: AsyncIterable<Uint8Array> | Iterable<Uint8Array
   }
 }
 
-async function write(body: AsyncIterable<Uint8Array>, path: string, options: CopyOptions): Promise<{ sizeBytes: number; sha256: string }> {
+/** What the container sends is not believed: a body is never written beyond the size for which room was looked for. */
+async function write(
+  body: AsyncIterable<Uint8Array>,
+  path: string,
+  options: CopyOptions & { readonly limitBytes: number; readonly tooLong: () => Failure },
+): Promise<{ sizeBytes: number; sha256: string }> {
   const digest = createHash('sha256')
   let sizeBytes = 0
   await using file = await open(path, 'wx', 0o600)
   for await (const chunk of body) {
     digest.update(chunk)
     sizeBytes += chunk.length
+    if (sizeBytes > options.limitBytes) throw options.tooLong()
     options.onBytes?.(chunk.length)
     // Unlike write(), writeFile() takes all of it on a disk that is getting full, or fails.
     await file.writeFile(chunk).catch((error: unknown) => {

@@ -25,7 +25,10 @@ export interface Reached extends Omit<RoutedSession, 'tools'> {
 
 export async function reachServer(target: ConnectionTarget, reach: Reach, options: SessionOptions): Promise<Reached> {
   for (const name of unusedParameters(target))
-    options.emit?.({ type: 'note', message: `the connection parameter "${name}" is not known to PostgreSQL and has no effect` })
+    options.emit?.({
+      type: 'note',
+      message: `the connection parameter "${name}" is of another driver and has no effect here${name === 'sslaccept' ? '; to check the certificate: sslmode=verify-full' : ''}`,
+    })
   const search = { path: reach.toolPath, extraDirs: reach.toolDirectories, ...(options.signal === undefined ? {} : { signal: options.signal }) }
   const look = () => (reach.discover ?? discoverClientTools)(search)
   // While the connection is made; a failure is met below, or does not matter when the connection fails too.

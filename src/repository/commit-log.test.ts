@@ -3,6 +3,7 @@ import { backupFacts } from '../../test/support/backup-facts.ts'
 import type { Context } from '../kernel/context.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { memoryStorage } from '../storage/memory.ts'
+import type { Storage } from '../storage/storage.ts'
 import type { BackupFacts } from './backup.ts'
 import { readObject } from './bytes.ts'
 import { latestGood, livingBackups } from './cluster-log.ts'
@@ -131,6 +132,78 @@ describe('the lease', () => {
     expect(await storage.stat('2.dump.zst')).toBeUndefined()
     expect(third.state().burntKeys.has('2.dump.zst')).toBe(true)
     await third.end('ok')
+  })
+})
+
+describe('a log that is put back while a run is at work', () => {
+  /** A backup, and a run that has begun (entry 4). */
+  async function begun() {
+    const storage = memoryStorage({ clock: systemClock })
+    const context: Context = { emit: () => undefined, signal: new AbortController().signal, clock: { ...systemClock, sleep: briefly } }
+    const first = await takeLease(storage, begin('r1'), alive, context)
+    await first.append({ kind: 'backup', epoch: first.epoch, backup: facts('1'), manifest, run: 'r1' })
+    await first.end('ok')
+    const lease = await takeLease(storage, begin('r2'), alive, context)
+    const commit = () => lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts('2'), manifest, run: 'r2' })
+    return { storage, context, lease, commit }
+  }
+  /** Looks again at once; heartbeats wait. */
+  const briefly = (ms: number, signal?: AbortSignal) => systemClock.sleep(ms > 1000 ? ms : 0, signal)
+  const ids = async (storage: Storage, context: Context) => livingBackups(await readClusterLog(storage, 'nexo', context)).map(({ facts: { id } }) => id)
+
+  test('gets no entry behind the hole: the run fails, writes nothing more, and the log can be read', async () => {
+    const { storage, context, lease, commit } = await begun()
+    await storage.delete(commitKey('nexo', 4))
+    await expect(commit()).rejects.toMatchObject({ code: 'integrity', message: expect.stringContaining('lost its entry 4') as string })
+    await expect(lease.abandon()).rejects.toMatchObject({ code: 'integrity' })
+    await expect(lease.end('failed')).rejects.toMatchObject({ code: 'integrity' })
+    expect(await ids(storage, context)).toEqual(['1'])
+    await lease[Symbol.asyncDispose]()
+  })
+
+  test('and is written on by another run: the first one does not take the other entry of that number for its own', async () => {
+    const { storage, context, lease, commit } = await begun()
+    await storage.delete(commitKey('nexo', 4))
+    const other = await takeLease(storage, begin('r3'), alive, context)
+    expect(other.epoch).toBe(lease.epoch)
+    await expect(commit()).rejects.toMatchObject({ code: 'integrity', message: expect.stringContaining('another entry 4') as string })
+    await other.end('ok')
+    expect(await ids(storage, context)).toEqual(['1'])
+    await lease[Symbol.asyncDispose]()
+  })
+
+  test.for([
+    { moment: 'before the commit is written', lost: [4] },
+    { moment: 'after the commit is written', lost: [4, 5] },
+  ])('$moment: the run does not say that its backup exists, and adds nothing', async ({ lost }) => {
+    const { storage, lease, commit } = await begun()
+    const { put } = storage
+    storage.put = async (key, body, options) => {
+      const stored = await put.call(storage, key, body, options)
+      if (key === commitKey('nexo', 5)) for (const number of lost) await storage.delete(commitKey('nexo', number))
+      return stored
+    }
+    await expect(commit()).rejects.toMatchObject({ code: 'integrity' })
+    await expect(lease.abandon()).rejects.toMatchObject({ code: 'integrity' })
+    expect(await storage.stat(commitKey('nexo', 6))).toBeUndefined()
+    await lease[Symbol.asyncDispose]()
+  })
+
+  test('is not what a storage looks like that answers late', async () => {
+    const { storage, context, lease, commit } = await begun()
+    const { read } = storage
+    let misses = 2
+    storage.read = (key, options) => {
+      if (key === commitKey('nexo', 4) && misses > 0) {
+        misses -= 1
+        return read.call(storage, 'not there yet', options)
+      }
+      return read.call(storage, key, options)
+    }
+    await commit()
+    await lease.end('ok')
+    expect(misses).toBe(0)
+    expect(await ids(storage, context)).toEqual(['2', '1'])
   })
 })
 

@@ -59,7 +59,8 @@ export interface AppendOptions {
 
 /**
  * Appends one entry after `state` (or whatever has been written since). Exactly one writer wins each number;
- * the others fold the winner's entry and try the next. Rejects with `locked` when `options.epoch` is stale.
+ * the others fold the winner's entry and try the next. Rejects with `locked` when `options.epoch` is stale, and with `integrity`
+ * when the log that was read is not there any more: an entry behind a hole would make the whole log unreadable.
  */
 export async function append(
   storage: Storage,
@@ -85,18 +86,52 @@ export async function append(
     // Folding first: an entry that could not follow is a bug here, not in the repository.
     const bytes = encodeEntry(entry)
     const next = applyEntry(state, entry, digestOf(bytes))
-    const key = commitKey(state.cluster, entry.number)
-    try {
-      await storage.put(key, bytes, { ifAbsent: true, sizeBytes: bytes.byteLength, contentType: 'application/json', signal: context.signal })
-      return next
-    } catch (error) {
-      if (!isFailure(error, 'object-exists')) {
-        // The answer may be lost though the entry was written; only the object itself can tell.
-        if (context.signal.aborted || !(await isOurs(storage, key, bytes))) throw error
-        return next
-      }
-      if (await isOurs(storage, key, bytes)) return next
+    await requireLastEntry(storage, state, context)
+    if (!(await isCreated(storage, commitKey(state.cluster, entry.number), bytes, context))) continue
+    if (entry.kind === 'backup') {
+      // The log may have been put back in that moment. The entry is written, so no signal ends this look.
+      const unstoppable = { ...context, signal: new AbortController().signal }
+      for (const each of [state, next]) await requireLastEntry(storage, each, unstoppable)
     }
+    return next
+  }
+}
+
+/** False when somebody else was faster. */
+async function isCreated(storage: Storage, key: string, bytes: Uint8Array, context: Context): Promise<boolean> {
+  try {
+    await storage.put(key, bytes, { ifAbsent: true, sizeBytes: bytes.byteLength, contentType: 'application/json', signal: context.signal })
+    return true
+  } catch (error) {
+    if (isFailure(error, 'object-exists')) return isOurs(storage, key, bytes)
+    // The answer may be lost though the entry was written; only the object itself can tell.
+    if (context.signal.aborted || !(await isOurs(storage, key, bytes))) throw error
+    return true
+  }
+}
+
+/** Storages promise that what was written is read; where one answers late all the same, a good backup must not fail for it. */
+const looksForMissing = 4
+const betweenLooksMs = 500
+
+/** Holds the entry that this state ends with against what lies there. It differs, or is gone, when somebody put an older copy of the log back while we worked. */
+async function requireLastEntry(storage: Storage, { cluster, head, headDigest }: ClusterState, context: Context): Promise<void> {
+  if (head === 0) return
+  for (let look = 1; ; look += 1) {
+    const bytes = await readObjectIfThere(storage, commitKey(cluster, head), entryLimitBytes, context.signal)
+    if (bytes !== undefined && digestOf(bytes) === headDigest) return
+    if (bytes === undefined && look < looksForMissing) {
+      await context.clock.sleep(betweenLooksMs, context.signal)
+      continue
+    }
+    const what = bytes === undefined ? `lost its entry ${head}` : `has another entry ${head}`
+    throw new Failure('integrity', `the commit log of cluster "${cluster}" ${what} while this run was at work`, {
+      hints: [
+        'somebody put an older copy of .tidemark/commits back, or removed files from it',
+        'what this run stored stays where it is, and the next backup lists what is whole',
+      ],
+      details: { entry: head },
+    })
   }
 }
 

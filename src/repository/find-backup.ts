@@ -39,7 +39,10 @@ export function findBackup(state: ClusterState, wanted: string): BackupRecord {
   if (only === undefined) throw none(state, `nothing is called "${wanted}"`)
   if (other !== undefined) {
     throw new Failure('usage-invalid', `"${wanted}" means more than one backup of cluster "${state.cluster}"`, {
-      hints: matches.slice(0, 5).map(({ facts }) => `${facts.id}  ${facts.fileName}`),
+      hints: [
+        ...matches.slice(0, 5).map(({ facts }) => `${facts.id}  ${facts.fileName}`),
+        ...(matches.length > 5 ? [`… and ${matches.length - 5} more: tidemark list`] : []),
+      ],
     })
   }
   return only

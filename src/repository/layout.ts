@@ -1,10 +1,16 @@
 import { Failure } from '../kernel/failure.ts'
+import { isKey } from '../storage/key.ts'
 
 /** Where things lie in a repository: docs/design.md "Repository format 1". All functions are pure. */
 
 export type Layout = 'flat' | 'tiered' | 'dated'
 
 export const repositoryKey = '.tidemark/repository.json'
+
+/** Whether a file of a backup may lie here: a key (or, ending in `/`, everything below one) outside our own folder, on storages that know no case, too. */
+export function isContentKey(key: string): boolean {
+  return isKey(key.replace(/\/$/, '')) && key.split('/')[0]?.toLowerCase() !== '.tidemark'
+}
 
 /** A cluster's name as one path segment: everything outside `A–Z a–z 0–9 _ -` as `%XX` of its UTF-8 bytes. */
 export function clusterSegment(cluster: string): string {

@@ -7,7 +7,7 @@ import type { ClusterState, OpenRun } from './cluster-log.ts'
 import type { Holder, NewEntry } from './commit-entry.ts'
 import { commitKey, leaseKey, leasesPrefix } from './layout.ts'
 import { relistBackups } from './relist.ts'
-import { purgeTombstones, sweepInterrupted } from './sweep.ts'
+import { purgeTombstones, sweepInterrupted, type Relisted, type SweepHolder } from './sweep.ts'
 
 /** How often a holder rewrites its heartbeat, and the age at which others may take over. Eight beats may be lost. */
 const heartbeatMs = 15_000
@@ -58,11 +58,13 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
   const epoch = state.epoch
   const objects = state.open?.objects ?? []
   const heart = beat(storage, request, holder, epoch, context)
+  let named: Relisted['named'] = new Set()
   try {
     await heart.first
     const relisted = await relistBackups(storage, state, { epoch, run: request.run }, context)
+    named = relisted.named
     state = await sweepInterrupted(storage, relisted, { epoch, run: request.run }, context)
-    state = await finishDeletions(storage, state, { epoch, run: request.run }, context)
+    state = await finishDeletions(storage, { state, named }, { epoch, run: request.run }, context)
     await forgetHeartbeats(storage, request.cluster, epoch, context)
   } catch (error) {
     await heart.stop()
@@ -70,24 +72,33 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
     throw error
   }
 
+  // A log that was changed under our hands is not written to again: the next entry would be as wrong as the one that was refused.
+  let broken: Failure | undefined
+  const write = async (entry: Parameters<Lease['append']>[0], within: Context, check?: (now: ClusterState) => void) => {
+    if (broken !== undefined) throw broken
+    try {
+      state = await append(storage, state, entry, within, { epoch, ...(check === undefined ? {} : { check }) })
+    } catch (error) {
+      if (isFailure(error, 'integrity')) broken = error
+      throw error
+    }
+  }
+  const unstoppable = { ...context, signal: new AbortController().signal }
+
   return {
     epoch,
     objects,
     state: () => state,
     append: async (entry) => {
-      state = await append(storage, state, entry, context, { epoch })
+      await write(entry, context)
       return state
     },
     abandon: async () => {
-      const unstoppable = { ...context, signal: new AbortController().signal }
       let committed = false
       try {
-        state = await append(storage, state, { kind: 'abandon', epoch, run: request.run }, unstoppable, {
-          epoch,
-          check: (now) => {
-            committed = now.open?.committed !== null
-            if (committed) throw new Failure('already-done', 'this run has committed')
-          },
+        await write({ kind: 'abandon', epoch, run: request.run }, unstoppable, (now) => {
+          committed = now.open?.committed !== null
+          if (committed) throw new Failure('already-done', 'this run has committed')
         })
         return 'abandoned'
       } catch (error) {
@@ -96,11 +107,11 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
       }
     },
     purge: async () => {
-      state = await purgeTombstones(storage, state, { epoch, run: request.run }, context)
+      state = await purgeTombstones(storage, { state, named }, { epoch, run: request.run }, context)
     },
     end: async (outcome) => {
       // Cancelled runs must be able to say so: the append does not listen to the run's signal.
-      state = await append(storage, state, { kind: 'end', epoch, outcome, run: request.run }, { ...context, signal: new AbortController().signal }, { epoch })
+      await write({ kind: 'end', epoch, outcome, run: request.run }, unstoppable)
       await heart.stop()
       await storage.delete(leaseKey(request.cluster, epoch)).catch(forgetHeartbeat(context))
     },
@@ -135,13 +146,13 @@ async function giveBack(storage: Storage, state: ClusterState, run: string, cont
 }
 
 /** Deletions that were interrupted are carried on by whoever comes next. A storage that still holds the objects fast (a lock, a missing right) stops no backup. */
-async function finishDeletions(storage: Storage, state: ClusterState, holder: { epoch: number; run: string }, context: Context): Promise<ClusterState> {
+async function finishDeletions(storage: Storage, known: Pick<Relisted, 'state' | 'named'>, holder: SweepHolder, context: Context): Promise<ClusterState> {
   try {
-    return await purgeTombstones(storage, state, holder, context)
+    return await purgeTombstones(storage, known, holder, context)
   } catch (error) {
     if (!isFailure(error) || error.code === 'locked') throw error
     context.emit({ type: 'warning', code: 'clean-up-failed', message: `an interrupted deletion could not be finished: ${error.message}` })
-    return state
+    return known.state
   }
 }
 
@@ -223,4 +234,21 @@ function lockedBy(cluster: string, run: OpenRun, ageMs?: number): Failure {
       details: { run: run.run, host: run.holder.host, pid: run.holder.pid, since: run.at },
     },
   )
+}
+
+/**
+ * For a dry run: rejects with `locked` where a run that seems to live holds the lease. Writes nothing, so the age of its last sign is
+ * taken by our clock; the run itself asks the storage's.
+ */
+export async function requireFreeLease(
+  storage: Storage,
+  { open }: Pick<ClusterState, 'open'>,
+  { cluster, whereabouts }: { readonly cluster: string; readonly whereabouts: Whereabouts },
+  context: Context,
+): Promise<void> {
+  if (open === null || (await whereabouts.isGone(open.holder))) return
+  const heartbeat = (await storage.stat(leaseKey(cluster, open.epoch), context)) ?? (await storage.stat(commitKey(cluster, open.epoch), context))
+  if (heartbeat === undefined) return
+  const ageMs = context.clock.now().since(heartbeat.modifiedAt).total('milliseconds')
+  if (ageMs < leaseTtlMs) throw lockedBy(cluster, open, ageMs)
 }

@@ -68,6 +68,8 @@ const manifestSchema = z.object({
   selection: z
     .object({ schemaOnly: z.boolean(), dataOnly: z.boolean(), tables: z.array(z.string()), schemas: z.array(z.string()), excludeTables: z.array(z.string()) })
     .nullable(),
+  /** What psql would do with a plain dump of somebody else's beyond the database it is given. Only in manifests of adopted files; null when it stays inside. */
+  beyondDatabase: z.string().nullable().optional(),
 })
 
 export interface Manifest extends Omit<z.infer<typeof manifestSchema>, 'fingerprint'> {

@@ -6,8 +6,9 @@ import { startClient } from '../postgres/client-process.ts'
 import type { ClientTools } from '../postgres/client-tools.ts'
 import { sweepContainerStages } from '../postgres/container-stage.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
+import { requireFit } from './fit-plain.ts'
 import { feed, putIntoContainer } from './load-in-container.ts'
-import { parseRestoreErrors, type RestoreReport } from './restore-errors.ts'
+import { isErrorLine, parseRestoreErrors, type RestoreReport } from './restore-errors.ts'
 import type { StagedDump } from './staged-dump.ts'
 
 export interface LoadRequest {
@@ -43,7 +44,10 @@ function loadSettings(request: LoadRequest): Readonly<Record<string, string>> {
   }
 }
 
-/** Loads a staged dump into an existing database. Archives go on after errors and report them; plain SQL stops at the first one. */
+/**
+ * Loads a staged dump into an existing database. Archives go on after errors and report them; plain SQL stops at the first one, and so does what replaces
+ * objects (`clean`), of which then nothing is done.
+ */
 export async function loadDump(staged: StagedDump, request: LoadRequest, context: Context): Promise<RestoreReport> {
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'restore', subject: request.database, expectedBytes: staged.content?.sizeBytes ?? null })
@@ -69,7 +73,8 @@ async function loadArchive(staged: StagedDump, request: LoadRequest, context: Co
   const path = there === null ? staged.path : there.directory
   const args = [
     '--no-password',
-    ...(path === null ? [] : [`--jobs=${request.jobs}`]),
+    // A table that could not be dropped would get its rows twice: all of it or nothing, which one worker only can do.
+    ...(request.clean ? ['--single-transaction'] : path === null ? [] : [`--jobs=${request.jobs}`]),
     ...(request.noOwner ? ['--no-owner'] : []),
     ...(request.noPrivileges ? ['--no-privileges'] : []),
     ...(request.dataOnly ? ['--data-only', ...(request.isSuperuser ? ['--disable-triggers'] : [])] : []),
@@ -78,18 +83,22 @@ async function loadArchive(staged: StagedDump, request: LoadRequest, context: Co
     // An absolute path of ours; it cannot be taken for an option.
     ...(path === null ? [] : [path]),
   ]
+  let reported = 0
   await using process = await startClient(pgRestore, args, request.target, {
     applicationName: there?.applicationName ?? 'tidemark pg_restore',
     database: request.database,
     settings: loadSettings(request),
     stdin: path === null ? 'pipe' : 'none',
     signal: context.signal,
-    emit: context.emit,
+    emit: (event) => {
+      if (event.type === 'tool-line' && isErrorLine(event.line)) reported += 1
+      context.emit(event)
+    },
   })
   process.stdout.resume()
   if (process.stdin !== null) await feed(staged.path, process.stdin)
   const { exitCode } = await process.ended
-  const report = parseRestoreErrors(process.stderrLines)
+  const report = parseRestoreErrors(process.stderrLines, reported)
   if (exitCode === 0) return report
   // Exit code 1 with a count means: went on after errors. Everything else is a failure of the program itself.
   if (exitCode === 1 && !context.signal.aborted && process.stderrLines.some((line) => line.includes('errors ignored on restore:'))) return report
@@ -107,16 +116,7 @@ async function writeList({ entries, stage }: LoadRequest): Promise<string | null
 async function loadPlain(staged: StagedDump, request: LoadRequest, context: Context): Promise<RestoreReport> {
   const psql = request.tools.programs.psql
   if (psql === undefined) throw new Failure('tool-missing', 'psql is not installed')
-  const suspicious = staged.content?.suspicious ?? []
-  if (suspicious.length > 0) {
-    throw new Failure(
-      'target-unsafe',
-      `this SQL file contains psql commands that pg_dump does not write; psql would run them on this machine: ${suspicious.slice(0, 3).join(', ')}`,
-      {
-        hints: ['look at the file; remove those lines if they are not yours'],
-      },
-    )
-  }
+  requireFit(staged)
   const inContainer = psql.container !== null
   if (psql.container !== null) await sweepContainerStages(psql.container, request.target, context)
   await using process = await startClient(
@@ -149,7 +149,7 @@ async function loadPlain(staged: StagedDump, request: LoadRequest, context: Cont
     throw new Failure('tool-failed', 'psql in the container reported success, but did not read the SQL to its end: the feed was cut', {
       hints: ['try again', 'does the container run, and is its engine well? see: docker ps'],
     })
-  return { errors: [], notes: [], incomplete: false }
+  return { errors: [], notes: [], unlisted: 0 }
 }
 
 async function lastOf(stdout: NodeJS.ReadableStream): Promise<string> {

@@ -86,9 +86,14 @@ function mapSourceRoles(source: DumpSource, roles: RoleMap): DumpSource {
     acl: source.acl?.map((item) => mapAclItem(item, put)) ?? null,
     settings: source.settings.map((setting) => {
       const cut = setting.indexOf('\t')
-      return cut < 0 ? setting : put(setting.slice(0, cut)) + setting.slice(cut)
+      return (cut < 0 ? '' : put(setting.slice(0, cut)) + '\t') + mapRoleSetting(setting.slice(cut + 1), put)
     }),
   }
+}
+
+/** `role=name`, the one setting whose value is a role; sessions of that database begin with it. */
+function mapRoleSetting(assignment: string, put: (name: string) => string): string {
+  return assignment.startsWith('role=') ? `role=${put(assignment.slice('role='.length))}` : assignment
 }
 
 /** `grantee=privileges/grantor`; a grantee with odd characters is in double quotes, and none is PUBLIC. */
@@ -100,7 +105,7 @@ function mapAclItem(item: string, put: (name: string) => string): string {
 
 /**
  * Looks whether anything in a new copy still belongs to a role that was replaced, or is granted to it: an extension's script or SQL that was run may have done that.
- * Said, never changed.
+ * So may a function that sets a role while it runs, which is in the function's text. Said, never changed.
  */
 export async function findReplacedRoles(session: Session, roles: RoleMap): Promise<readonly string[]> {
   const gone = [...roles.keys()].filter((name) => ![...roles.values()].includes(name))
@@ -110,8 +115,20 @@ export async function findReplacedRoles(session: Session, roles: RoleMap): Promi
        AND d.dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()) GROUP BY 1 ORDER BY 1`,
     [gone],
   )
-  return rows.map(
-    ({ role, count }) =>
-      `${count} objects or grants in the copy still name role "${role}", which --role-map was to replace: SELECT pg_describe_object(classid, objid, objsubid) FROM pg_shdepend`,
+  const functions = await session.query<{ name: string; config: string }>(
+    `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(p.proname) || '(' || pg_catalog.pg_get_function_identity_arguments(p.oid) || ')' AS name, c.config
+     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace, pg_catalog.unnest(p.proconfig) AS c(config)
+     WHERE c.config = ANY ($1::text[]) ORDER BY 1`,
+    [[...roles.keys()].flatMap((name) => [`role=${name}`, `session_authorization=${name}`])],
   )
+  return [
+    ...rows.map(
+      ({ role, count }) =>
+        `${count} objects or grants in the copy still name role "${role}", which --role-map was to replace: SELECT pg_describe_object(classid, objid, objsubid) FROM pg_shdepend`,
+    ),
+    ...functions.map(
+      ({ name, config }) =>
+        `function ${name} still has SET ${config.replace('=', ' TO ')}, a role that --role-map was to replace in owners and grants: ALTER FUNCTION ${name} SET …`,
+    ),
+  ]
 }

@@ -3,7 +3,7 @@ import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
 import { openSession, type Session } from '../postgres/session.ts'
 import { formatMark, parseMark, type Mark } from '../repository/database-mark.ts'
 import type { DumpSource } from '../repository/manifest.ts'
-import { terminateSessions } from './swap.ts'
+import { terminateSessions } from './end-sessions.ts'
 
 export interface FoundDatabase {
   readonly oid: number

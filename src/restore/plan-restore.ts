@@ -1,4 +1,4 @@
-import { quoteIdentifier } from '../postgres/identifiers.ts'
+import { qualifiedName, quoteIdentifier } from '../postgres/identifiers.ts'
 import { readOwnRights } from '../postgres/own-rights.ts'
 import type { Session } from '../postgres/session.ts'
 import { dropObstacles, logicalSlots, swapObstacles } from './obstacles.ts'
@@ -6,6 +6,8 @@ import { findDatabase, isEmptyDatabase, type FoundDatabase } from './owned-datab
 import { planServerSpace, planStagingSpace, spaceProblems } from './plan-space.ts'
 import { changesTheOriginal, describeSteps } from './plan-steps.ts'
 import type { RestorePlan } from './restore-plan.ts'
+import { holdsDefinitions, needsTables, noPlainClean } from './select-for-target.ts'
+import { refusalOfDrop } from './table-dependents.ts'
 import type { RestoreGoal, RestoreRequest, RestoreServer } from './restore-request.ts'
 
 /** Looks at the target server and at the work directory (reads only) and makes the plan. */
@@ -16,7 +18,8 @@ export async function planRestore(server: RestoreServer, request: RestoreRequest
   const found = await findDatabase(admin, goal.name)
   const refusals = [...refusalsOfName(request), ...(await refusalsOfRoles(admin, request))]
   const action = await chooseAction(goal, found, refusals, server.connections.inside)
-  refusals.push(...(await refusalsOfServer(admin, action, found)))
+  refusals.push(...(await refusalsOfServer(admin, action, found)), ...refusalsOfContent(request))
+  if (found !== undefined && refusals.length === 0) refusals.push(...(await refusalsOfDrops(server, request)))
   const existing =
     found === undefined ? null : { oid: found.oid, name: found.name, sizeBytes: await sizeOf(admin, found.oid), madeByUs: found.mark !== undefined }
   const serverSpace = await planServerSpace(server, request, { action, existing })
@@ -58,6 +61,23 @@ function refusalsOfName(request: RestoreRequest): readonly string[] {
       `backup ${manifest.backup.id} holds only a part of the database, so it cannot take its place: restore it beside (--as), or tables of it into the original (--table … --clean)`,
     )
   return refusals
+}
+
+/** Rows need tables to go into. */
+function refusalsOfContent({ manifest, dataOnly }: RestoreRequest): readonly string[] {
+  return manifest === null || dataOnly || holdsDefinitions(manifest) ? [] : [needsTables]
+}
+
+/** What hangs on tables that are to be dropped and made anew. Of a file it is only known when it is read. */
+async function refusalsOfDrops(server: RestoreServer, { clean, tables, manifest, goal }: RestoreRequest): Promise<readonly string[]> {
+  if (!clean || manifest === null) return []
+  if (manifest.backup.format === 'plain') return [noPlainClean]
+  const named = manifest.backup.tables.filter(({ schema, name }) =>
+    tables.some((wanted) => [name, `${schema}.${name}`, qualifiedName(schema, name)].includes(wanted)),
+  )
+  await using session = await server.connections.inside(goal.name)
+  const refusal = await refusalOfDrop(session, named)
+  return refusal === undefined ? [] : [refusal]
 }
 
 /** What the server would refuse in the middle of it: rights, and what neither a rename nor a drop can carry. */
@@ -130,7 +150,8 @@ async function chooseAction(
     }
     case 'test':
       if (existing === undefined) return 'create'
-      if (existing.mark?.kind !== 'test') refusals.push(`"${goal.name}" exists and was not made by an earlier test restore; it is not dropped`)
+      if (existing.mark?.kind !== 'test' || existing.mark.name !== existing.name)
+        refusals.push(`"${goal.name}" exists and was not made by an earlier test restore; it is not dropped`)
       return 'replace-own-test'
     case 'drop-existing':
       return existing === undefined ? 'create' : 'drop-and-create'

@@ -18,20 +18,30 @@ export function describeSteps(request: RestoreRequest, plan: Pick<RestorePlan, '
   if (request.roleMap.size > 0) steps.push(`in its owners and grants put ${[...request.roleMap].map(([from, to]) => `"${to}" for "${from}"`).join(', ')}`)
   if (action === 'replace-own-test' || action === 'drop-and-create' || action === 'drop-and-restore') steps.push(`drop database "${goal.name}"`)
   if (action === 'swap') steps.push('create a new database beside it')
+  else if (loadsBeside(request, action)) steps.push('create a new database under another name')
   else if (action !== 'use-empty' && action !== 'into-existing') steps.push(`create database "${goal.name}"`)
-  steps.push(
-    goal.kind === 'into' && goal.how !== 'clean'
-      ? `load the rows of ${what}${goal.how === 'truncate' ? ', after emptying those tables' : ''}`
-      : `restore ${what} with ${request.jobs} workers`,
-  )
+  if (goal.kind === 'into')
+    steps.push(
+      goal.how === 'clean'
+        ? `drop ${tables.length === 0 ? "the backup's objects" : what} as they are there with all their rows, and restore ${what}, in one transaction`
+        : `load the rows of ${what}${goal.how === 'truncate' ? ', after emptying those tables' : ''}`,
+    )
+  else steps.push(`restore ${what} with ${request.jobs} workers`)
   if (request.sql !== null) steps.push(`run ${request.sql.file}`)
   if (plan.validation === 'content') steps.push('compare the content of every table with the fingerprint')
   if (plan.validation === 'rows') steps.push(tables.length === 0 ? 'count the rows of every table' : `count the rows of ${what}`)
   if (action === 'swap')
     steps.push(`swap: "${goal.name}" becomes "${keptAs}" and the new one takes its name; sessions are ended, waiting clients see one failed attempt`)
+  else if (loadsBeside(request, action)) steps.push(`rename it to "${goal.name}"; until then there is no database of that name`)
   if (hooks.after !== null) steps.push('run the "after" command, also after a failure')
   if (request.health !== null) steps.push(`wait until ${originOf(request.health.url)} answers`)
   return steps
+}
+
+/** Whether the copy gets the name it is for only when it is whole: where something of that name is replaced, dropped first, or missing. */
+export function loadsBeside({ goal }: Pick<RestoreRequest, 'goal'>, action: RestorePlan['action']): boolean {
+  if (action === 'swap' || action === 'drop-and-create' || action === 'drop-and-restore') return true
+  return action === 'create' && (goal.kind === 'replace' || goal.kind === 'drop-existing')
 }
 
 /** Whether the database that is changed is the original itself: then it was meant, and a safety backup comes first. */

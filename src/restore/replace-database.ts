@@ -1,11 +1,11 @@
 import { utc } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
-import { Failure, isFailure } from '../kernel/failure.ts'
-import { readDatabaseSettings } from '../postgres/database-settings.ts'
+import { isFailure } from '../kernel/failure.ts'
 import type { Session } from '../postgres/session.ts'
-import { quoteIdentifier } from '../postgres/identifiers.ts'
-import { applyDatabaseAcl, dropOwnedDatabase, findDatabase, findDatabaseByOid, formatMark, type FoundDatabase } from './owned-database.ts'
-import { settingStatement, type Connections, type CopyPlace, type RestoredCopy } from './restore-copy.ts'
+import { formatMark } from '../repository/database-mark.ts'
+import { applyProperties, readProperties } from './database-properties.ts'
+import { dropOwnedDatabase, findDatabase, findDatabaseByOid, type FoundDatabase } from './owned-database.ts'
+import type { Connections, CopyPlace, RestoredCopy } from './restore-copy.ts'
 import type { RestoreRecord } from './run-record.ts'
 import { swapDatabases } from './swap.ts'
 
@@ -34,12 +34,12 @@ export async function replaceBySwap({ reached, connections }: CopyPlace, request
   const swapping: RestoreRecord = { ...request.record, phase: 'swapping', newOid: copy.oid, newName: copy.database, oldOid: live.oid, oldName: keptAs }
   let warnings: readonly string[]
   try {
-    warnings = await carryProperties(reached.session, live, copy)
+    warnings = await applyProperties(reached.session, copy.database, await readProperties(reached.session, live))
     context.emit({ type: 'step-begun', step: 'swap', subject: live.name, expectedBytes: null })
     const begunMs = context.clock.monotonicMs()
     await request.save(swapping)
     await using terminator = await connections.fresh()
-    const mark = { kind: 'old' as const, run: request.record.run, backup: null, name: keptAs, at: utc(context.clock.now()), expires: null }
+    const mark = { kind: 'old' as const, run: request.record.run, backup: null, name: keptAs, at: utc(context.clock.now()), expires: null, unfinished: false }
     await swapDatabases(
       reached.session,
       terminator,
@@ -101,26 +101,6 @@ async function afterFailedSwap(request: ReplaceRequest, swapping: RestoreRecord,
     if (!isFailure(error)) throw error
     context.emit({ type: 'warning', code: 'clean-up-failed', message: `after the failed swap, tidying up failed too: ${error.message}` })
   }
-}
-
-/** Owner, privileges, settings, connection limit and template flag of the live database, as they are now, for the one that takes its place. */
-async function carryProperties(session: Session, live: FoundDatabase, copy: RestoredCopy): Promise<readonly string[]> {
-  const [row] = await session.query<{ acl: string[] | null; limit: number; current: string }>(
-    'SELECT datacl::text[] AS acl, datconnlimit AS limit, pg_catalog.pg_get_userbyid((SELECT datdba FROM pg_catalog.pg_database WHERE oid = $2::oid)) AS current FROM pg_catalog.pg_database WHERE oid = $1::oid',
-    [live.oid, copy.oid],
-  )
-  if (row === undefined) throw new Failure('database-missing', `database "${live.name}" disappeared while its replacement was restored`)
-  const name = quoteIdentifier(copy.database)
-  const warnings: string[] = []
-  if (row.acl !== null) {
-    const roles = new Set((await session.query<{ rolname: string }>('SELECT rolname FROM pg_catalog.pg_roles')).map((role) => role.rolname))
-    warnings.push(...(await applyDatabaseAcl(session, copy.database, row.acl, roles)))
-  }
-  if (row.limit !== -1) await session.query(`ALTER DATABASE ${name} CONNECTION LIMIT ${row.limit}`)
-  for (const setting of await readDatabaseSettings(session, live.oid)) await session.query(settingStatement(copy.database, setting))
-  // The owner comes last: a role that is no superuser gives away its right to change the rest with it.
-  if (live.owner !== row.current) await session.query(`ALTER DATABASE ${name} OWNER TO ${quoteIdentifier(live.owner)}`)
-  return warnings
 }
 
 export type SwapState = 'before' | 'after' | 'neither'

@@ -1,19 +1,20 @@
-import { createReadStream } from 'node:fs'
-import { readToc } from '../dump/archive-toc.ts'
-import type { ContentFingerprint } from '../dump/fingerprint.ts'
+import type { ContentFingerprint, DerivedObject } from '../dump/fingerprint.ts'
+import type { QualifiedName } from '../dump/sink.ts'
 import { utc } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
-import { Failure, messageOf } from '../kernel/failure.ts'
-import { quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
+import { asFailure, Failure, messageOf } from '../kernel/failure.ts'
+import { qualifiedName, quoteIdentifier, quoteLiteral } from '../postgres/identifiers.ts'
 import { readOwnRights } from '../postgres/own-rights.ts'
 import type { Reached } from '../postgres/reach.ts'
 import type { Session } from '../postgres/session.ts'
+import { formatMark, type Mark } from '../repository/database-mark.ts'
 import type { DumpSource } from '../repository/manifest.ts'
+import { fitPlain } from './fit-plain.ts'
 import { loadDump } from './load-dump.ts'
 import { chooseLoadTools } from './loadable.ts'
-import { createOwnedDatabase, dropOwnedDatabase, type Mark } from './owned-database.ts'
+import { commentDatabase, createOwnedDatabase, dropOwnedDatabase } from './owned-database.ts'
 import type { IgnoredError } from './restore-errors.ts'
-import { selectEntries } from './select-entries.ts'
+import { selectForTarget, type TargetSelection } from './select-for-target.ts'
 import type { StagedDump } from './staged-dump.ts'
 import { compareWithFingerprint, countRows, notValidated, type Validation } from './validate-copy.ts'
 
@@ -76,20 +77,26 @@ export async function restoreCopy(place: CopyPlace, staged: StagedDump, request:
   const { reached, connections } = place
   const { tools, reason } = chooseLoadTools(reached, staged)
   context.emit({ type: 'note', message: reason })
-  const selection = request.tables.length === 0 ? null : await selectFrom(staged, request.tables)
-  const warnings: string[] = (selection?.leftOut ?? []).map(({ what, why }) => `${what} is left out: ${why}`)
+  const selection = await selectForTarget(staged, request, () => connections.inside(request.database)).catch((error: unknown) => {
+    throw untouched(error)
+  })
+  const [refusal, ...others] = selection.refusals
+  if (refusal !== undefined) throw untouched(new Failure('target-unsafe', refusal, { hints: others }))
+  const warnings: string[] = [...(await fitPlain(staged, request)), ...selection.leftOut.map(({ what, why }) => `${what} is left out: ${why}`)]
 
   let created: number | null = null
+  const mark: Mark = {
+    kind: request.mark,
+    run: request.run,
+    backup: request.backup,
+    name: request.database,
+    at: utc(context.clock.now()),
+    expires: request.expires,
+    unfinished: true,
+  }
+  let isChanged = false
   try {
     if (request.place === 'create') {
-      const mark: Mark = {
-        kind: request.mark,
-        run: request.run,
-        backup: request.backup,
-        name: request.database,
-        at: utc(context.clock.now()),
-        expires: request.expires,
-      }
       const made = await createOwnedDatabase(reached.session, {
         name: request.database,
         mark,
@@ -100,41 +107,40 @@ export async function restoreCopy(place: CopyPlace, staged: StagedDump, request:
       warnings.push(...made.warnings)
     }
     const begunMs = context.clock.monotonicMs()
-    if (request.dataOnly && request.truncate) await truncateTables(request, selection?.tables ?? [], connections.inside)
+    if (request.dataOnly && request.truncate) await truncateTables(request, selection.tables, connections.inside)
+    // What replaces objects is one transaction: it is done or it is not.
+    isChanged = !request.clean
     const { isSuperuser } = await readOwnRights(reached.session)
-    const report = await loadDump(
-      staged,
-      { ...request, target: reached.target, tools, entries: selection?.lines ?? null, maintenanceMiB: 256, isSuperuser },
-      context,
-    )
+    const report = await loadDump(staged, { ...request, target: reached.target, tools, entries: selection.lines, maintenanceMiB: 256, isSuperuser }, context)
+    isChanged = true
     const loadSeconds = (context.clock.monotonicMs() - begunMs) / 1000
-    if (report.incomplete) warnings.push('pg_restore reported more errors than are listed here')
+    if (report.unlisted > 0) warnings.push(`pg_restore reported ${report.unlisted} more errors than are listed here`)
     for (const note of report.notes) context.emit({ type: 'note', message: `ignored, changes nothing: ${note}` })
 
     await using session = await connections.inside(request.database)
     await settle(session, request, warnings)
-    const validation = await validate(session, request, { staged, selected: selection?.tables ?? null, connect: connections.inside }, context)
+    const validation = await validate(session, request, { staged, selection, connect: connections.inside }, context)
     const [row] = await session.query<{ oid: string }>('SELECT oid::text AS oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()')
+    if (created !== null) await commentDatabase(reached.session, request.database, formatMark({ ...mark, unfinished: false }))
     return { database: request.database, oid: requireOid(row, request.database), errors: report.errors, warnings, validation, loadSeconds }
   } catch (error) {
     if (created !== null) await dropAfterFailure(connections, created, context)
-    throw error
+    throw isChanged || request.place === 'create' ? error : untouched(error, request.clean ? cleanHints : [])
   }
 }
 
-async function selectFrom(staged: StagedDump, tables: readonly string[]) {
-  if (staged.format === 'plain')
-    throw new Failure('usage-invalid', 'single tables cannot be picked out of a plain SQL dump', {
-      hints: ['restore all of it into a scratch database: --as scratch'],
-    })
-  const path = staged.format === 'directory' ? `${staged.path}/toc.dat` : staged.path
-  return selectEntries(await readToc(createReadStream(path)), tables)
+const cleanHints = ['what replaces objects is one transaction, which was rolled back', 'restore it beside instead: --as NAME without --clean']
+
+/** Marks a failure before which nothing of the target was changed. */
+function untouched(error: unknown, further: readonly string[] = []): Failure {
+  const { code, message, hints, details } = asFailure(error)
+  return new Failure(code, message, { cause: error, hints: [...hints, ...further], details: { ...details, untouched: true } })
 }
 
-async function truncateTables(request: CopyRequest, tables: readonly string[], connect: Connections['inside']): Promise<void> {
+async function truncateTables(request: CopyRequest, tables: readonly QualifiedName[], connect: Connections['inside']): Promise<void> {
   if (tables.length === 0) throw new Failure('usage-invalid', '--truncate empties selected tables only', { hints: ['name them: --table NAME'] })
   await using session = await connect(request.database)
-  await session.query(`TRUNCATE ${tables.join(', ')}`)
+  await session.query(`TRUNCATE ${tables.map(({ schema, name }) => qualifiedName(schema, name)).join(', ')}`)
 }
 
 /** Runs the given SQL, carries the source's per-database settings over, and makes everything durable: the load ran with synchronous_commit off. */
@@ -183,22 +189,25 @@ function splitNames(list: string): readonly string[] {
 async function validate(
   session: Session,
   request: CopyRequest,
-  { staged, selected, connect }: { staged: StagedDump; selected: readonly string[] | null; connect: Connections['inside'] },
+  { staged, selection, connect }: { staged: StagedDump; selection: TargetSelection; connect: Connections['inside'] },
   context: Context,
 ): Promise<Validation> {
   const fingerprint = request.fingerprint
   if (request.validate === 'none' || request.dataOnly) return notValidated
-  if (request.validate === 'content' && fingerprint !== null && selected === null) {
+  if (request.validate === 'content' && fingerprint !== null && request.tables.length === 0) {
     await using second = await connect(request.database)
-    return await compareWithFingerprint([session, second], fingerprint, staged, context)
+    const { leftOut } = selection
+    const isLeftOut = ({ desc, schema, tag }: DerivedObject) =>
+      leftOut.some(({ entry }) => entry.desc === desc && (entry.namespace ?? '') === schema && entry.tag === tag)
+    const expected = { ...fingerprint, derived: fingerprint.derived.filter((object) => !isLeftOut(object)) }
+    const validation = await compareWithFingerprint([session, second], expected, staged, context)
+    return { ...validation, notCompared: [...validation.notCompared, ...leftOut.map(({ what, why }) => ({ what, why: `left out: ${why}` }))] }
   }
-  const tables = fingerprint?.tables ?? staged.content?.tables ?? request.knownTables
-  const wanted =
-    selected === null
-      ? tables
-      : tables.filter((table) =>
-          selected.some((name) => name === `${table.schema}.${table.name}` || name.replaceAll('"', '') === `${table.schema}.${table.name}`),
-        )
+  const filled = fingerprint?.tables ?? staged.content?.tables ?? []
+  // Definitions without rows: then it is looked whether they are there.
+  const tables = filled.length > 0 ? filled : request.knownTables
+  const { tables: selected } = selection
+  const wanted = selected.length === 0 ? tables : tables.filter((table) => selected.some(({ schema, name }) => schema === table.schema && name === table.name))
   return countRows(session, wanted, context)
 }
 

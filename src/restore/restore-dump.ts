@@ -4,20 +4,26 @@ import { asFailure, Failure, messageOf } from '../kernel/failure.ts'
 import { derivedName } from '../postgres/identifiers.ts'
 import { readSystemIdentifier } from '../postgres/system-identifier.ts'
 import { makeStage, sweepStages } from '../repository/stage.ts'
+import { readProperties, type DatabaseProperties } from './database-properties.ts'
 import { sweepExpiredCopies } from './expired-copies.ts'
 import { afterBefore, runHook, runHooksAfterFailure, waitForHealth } from './hooks.ts'
+import { judgePlain } from './fit-plain.ts'
 import { findReplacedRoles, mapStagedRoles } from './map-roles.ts'
-import { commentDatabase, dropByOid, dropOwnedDatabase, findDatabase } from './owned-database.ts'
+import { dropByOid, dropOwnedDatabase, findDatabase } from './owned-database.ts'
 import { planRestore } from './plan-restore.ts'
+import { announceRun } from './living-runs.ts'
 import { requireLoadable } from './loadable.ts'
 import { judgeSpace } from './plan-space.ts'
+import { loadsBeside } from './plan-steps.ts'
 import { replaceBySwap, saveAfterwards } from './replace-database.ts'
 import { restoreCopy, type CopyRequest, type RestoredCopy } from './restore-copy.ts'
 import { describeOutcome, type Restored, type RestoreOutcome } from './restore-outcome.ts'
 import type { RestorePlan } from './restore-plan.ts'
 import type { CopyAnswers, RestoreDoors, RestoreRequest, RestoreServer, RestoreWork } from './restore-request.ts'
 import { newRunRecord, type RestoreRecord } from './run-record.ts'
+import { selectForTarget } from './select-for-target.ts'
 import type { StagedDump } from './staged-dump.ts'
+import { takeName } from './take-name.ts'
 
 /**
  * Restores one dump on a server: the whole story. Plan → agreement → safety backup → read everything → make room → load and validate →
@@ -26,11 +32,13 @@ import type { StagedDump } from './staged-dump.ts'
 export async function restoreDump(request: RestoreRequest, server: RestoreServer, doors: RestoreDoors, context: Context): Promise<RestoreOutcome> {
   // What killed runs left takes room that this one may need.
   await sweepStages(request.workDirectory, context)
+  if (request.dryRun === null) await sweepExpiredCopies(server.reached.session, context)
   const plan = await planRestore(server, request)
   if (request.dryRun !== null) {
     const canRead = request.dryRun === 'read' && judgeSpace(plan.stagingSpace).kind !== 'missing'
-    const found = canRead ? await readOnly(request, doors, context) : []
-    return { plan: { ...plan, warnings: [...plan.warnings, ...found] }, result: null, partial: false }
+    const found = canRead ? await readOnly({ request, server, doors, plan, context }) : { refusals: [], warnings: [] }
+    const refusals = [...new Set([...plan.refusals, ...found.refusals])]
+    return { plan: { ...plan, refusals, warnings: [...plan.warnings, ...found.warnings] }, result: null, partial: false }
   }
   refuseUnsafe(plan)
   await doors.approve(plan)
@@ -44,7 +52,6 @@ export async function restoreDump(request: RestoreRequest, server: RestoreServer
 
 async function carryOut(work: RestoreWork): Promise<Restored> {
   const { request, server, doors, plan, context } = work
-  await sweepExpiredCopies(server.reached.session, context)
   const safetyBackup = plan.safetyBackup ? await takeSafetyBackup(work) : null
 
   // Nothing is touched before the backup was read to its end.
@@ -55,21 +62,26 @@ async function carryOut(work: RestoreWork): Promise<Restored> {
   await requireLoadable(server.reached, staged, request, context)
 
   const record = await beginRecord(work, safetyBackup)
-  const { comment } = await makeRoom(work, record)
+  await announceRun(server.reached.session, request.run)
+  const dropped = await makeRoom(work, record)
   const copy = await loadAndValidate(work, staged, { stage: stage.path, warnings: unmapped }).catch((error: unknown) => {
     throw plan.action === 'drop-and-restore' || plan.action === 'into-existing' ? withWayBack(error, plan, safetyBackup) : error
   })
   if (plan.action === 'swap') return await swapIn(work, copy, record)
-  // The database that was dropped had no mark of ours, so the one in its place has none.
-  if (plan.action === 'drop-and-restore') await commentDatabase(server.reached.session, plan.database, comment)
-  return await keep(work, copy, record)
+  return await keep(work, loadsBeside(request, plan.action) ? await takeName(work, copy, dropped) : copy, record)
 }
 
-/** What a dry run does of the story: the backup is read and decoded, and nothing is changed. Returns warnings. */
-async function readOnly(request: RestoreRequest, doors: RestoreDoors, context: Context): Promise<readonly string[]> {
+/** What a dry run does of the story: the backup is read and decoded, and nothing is changed. */
+async function readOnly({ request, server, doors, plan, context }: RestoreWork): Promise<Pick<RestorePlan, 'refusals' | 'warnings'>> {
   await using stage = await makeStage(request.workDirectory, request.run, context)
   await using staged = await doors.stage(stage.path)
-  return await mapRoles(request, staged, context)
+  const unmapped = await mapRoles(request, staged, context)
+  const { refusals, warnings } = judgePlain(staged)
+  // What a database that is not there lacks is said by the plan.
+  if (plan.action === 'into-existing' && plan.existing === null) return { refusals, warnings: [...warnings, ...unmapped] }
+  const selection = await selectForTarget(staged, { ...request, place: placeOf(plan) }, () => server.connections.inside(plan.database))
+  const leftOut = selection.leftOut.map(({ what, why }) => `${what} is left out: ${why}`)
+  return { refusals: [...refusals, ...selection.refusals], warnings: [...warnings, ...unmapped, ...leftOut] }
 }
 
 /** Puts other roles into the staged dump. Returns warnings. */
@@ -77,6 +89,10 @@ async function mapRoles({ roleMap }: RestoreRequest, staged: StagedDump, context
   if (roleMap.size === 0) return []
   const unused = await mapStagedRoles(staged, roleMap, context)
   return unused.map((name) => `role "${name}" of --role-map does not occur in the dump`)
+}
+
+function placeOf({ action }: RestorePlan): CopyRequest['place'] {
+  return action === 'use-empty' || action === 'into-existing' ? 'existing' : 'create'
 }
 
 function refuseUnsafe(plan: RestorePlan): void {
@@ -105,20 +121,29 @@ async function beginRecord({ request, server, plan, context }: RestoreWork, safe
   return newRunRecord({ run, cluster, backup: plan.backup, file, server: { host, port, systemIdentifier }, database: plan.database, safetyBackup }, context)
 }
 
-/** Drops what the plan drops first, by its OID. Returns the comment of what was dropped, for the one that takes its place. */
-async function makeRoom({ server, doors, plan }: RestoreWork, record: RestoreRecord): Promise<{ readonly comment: string | null }> {
+/** Drops what the plan drops first, by its OID. Returns what the dropped one had that a dump does not hold, when the copy is to be production in its place. */
+async function makeRoom({ request, server, doors, plan }: RestoreWork, record: RestoreRecord): Promise<DatabaseProperties | null> {
   const admin = server.reached.session
-  if (plan.existing === null) return { comment: null }
+  if (plan.existing === null) return null
   if (plan.action === 'replace-own-test') await dropOwnedDatabase(admin, plan.existing.oid, 'it is replaced by this test restore')
-  if (plan.action !== 'drop-and-create' && plan.action !== 'drop-and-restore') return { comment: null }
+  if (plan.action !== 'drop-and-create' && plan.action !== 'drop-and-restore') return null
   const existing = await findDatabase(admin, plan.existing.name)
-  await doors.saveRecord({ ...record, phase: 'dropping', oldOid: plan.existing.oid, oldName: plan.existing.name })
-  if (existing?.oid === plan.existing.oid) await dropByOid(admin, existing)
-  return { comment: existing?.comment ?? null }
+  if (existing !== undefined && existing.oid !== plan.existing.oid)
+    throw new Failure('target-unsafe', `"${existing.name}" was replaced by somebody else since the plan was made; nothing was dropped`)
+  await doors.saveRecord({ ...record, phase: 'dropping', oldOid: plan.existing.oid, oldName: plan.existing.name, newName: nameWhileLoaded(request, plan) })
+  if (existing === undefined) return null
+  const properties = plan.action === 'drop-and-restore' ? await readProperties(admin, existing) : null
+  await dropByOid(admin, existing)
+  return properties
 }
 
-/** The swap takes the mark off; only a copy whose run was killed still has it then. No restore takes so long. */
+/** The swap or the rename takes the mark off; only a copy whose run was killed still has it then. No restore takes so long. */
 const unfinishedCopyHours = 7 * 24
+
+/** Nothing that is not whole ever stands under a name that production has or had: the next backup would take it for production. */
+function nameWhileLoaded(request: RestoreRequest, { action, database }: RestorePlan): string {
+  return loadsBeside(request, action) ? derivedName(database, `_restoring_${request.run.slice(-4)}`) : database
+}
 
 async function loadAndValidate(
   { request, server, plan, context }: RestoreWork,
@@ -132,8 +157,8 @@ async function loadAndValidate(
     source: manifest?.source ?? null,
     fingerprint: manifest?.fingerprint ?? null,
     knownTables: manifest?.backup.tables ?? [],
-    database: plan.action === 'swap' ? derivedName(plan.database, `_restoring_${run.slice(-4)}`) : plan.database,
-    place: plan.action === 'use-empty' || plan.action === 'into-existing' ? 'existing' : 'create',
+    database: nameWhileLoaded(request, plan),
+    place: placeOf(plan),
     mark: request.goal.kind === 'test' ? 'test' : 'restore',
     jobs,
     noOwner,
@@ -145,8 +170,8 @@ async function loadAndValidate(
     validate: plan.validation,
     sql: request.sql?.text ?? null,
     stage,
-    // A copy that is to be swapped in has a name nobody was given: when this run is killed, a later one removes it.
-    expires: plan.action === 'swap' ? utc(context.clock.now().add({ hours: unfinishedCopyHours })) : null,
+    // It has a name nobody was given: when this run is killed, a later one removes it.
+    expires: loadsBeside(request, plan.action) ? utc(context.clock.now().add({ hours: unfinishedCopyHours })) : null,
   }
   const restored = await restoreCopy(server, staged, copy, context)
   return { ...restored, warnings: [...warnings, ...restored.warnings, ...(await leftOfRoles({ request, server }, copy))] }
@@ -162,6 +187,8 @@ async function leftOfRoles({ request, server }: Pick<RestoreWork, 'request' | 's
 /** What was there is gone or half changed: the only thing that matters now is how to get it back. */
 function withWayBack(error: unknown, plan: RestorePlan, safetyBackup: string | null): Failure {
   const failure = asFailure(error)
+  if (failure.details['untouched'] === true)
+    return new Failure(failure.code, `"${plan.database}" was not changed: ${failure.message}`, { cause: error, hints: failure.hints, details: failure.details })
   const what = plan.action === 'into-existing' ? 'was changed as far as the load came' : 'was dropped and could not be restored'
   const way =
     safetyBackup === null

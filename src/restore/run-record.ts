@@ -86,14 +86,14 @@ export async function readRunRecord(storage: Storage, cluster: string, run: stri
   }
 }
 
-/** The restores of a cluster that can be undone, newest first. */
+/** The restores of a cluster that can be undone, or can tell how to go back, newest first. */
 export async function undoableRuns(storage: Storage, cluster: string, signal?: AbortSignal): Promise<readonly RestoreRecord[]> {
   const records: RestoreRecord[] = []
   const prefix = `.tidemark/runs/${clusterSegment(cluster)}/`
   for await (const object of storage.list(prefix, signal === undefined ? {} : { signal })) {
     const run = object.key.slice(prefix.length).replace(/\.json$/, '')
     const record = await readRunRecord(storage, cluster, run, signal)
-    if (record !== undefined && ['created', 'swapping', 'swapped', 'undoing', 'undone', 'dropped'].includes(record.phase)) records.push(record)
+    if (record !== undefined && ['created', 'swapping', 'swapped', 'undoing', 'undone', 'dropping', 'dropped'].includes(record.phase)) records.push(record)
   }
   return records.toSorted((a, b) => (a.startedAt < b.startedAt ? 1 : -1))
 }

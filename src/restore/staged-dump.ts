@@ -24,7 +24,7 @@ export interface StagedDump extends AsyncDisposable {
 }
 
 /** What is known of a staged dump without reading it again. */
-export type StagedContent = Pick<DumpContent, 'sizeBytes' | 'tables' | 'dumpVersion' | 'suspicious' | 'blockOffsets'>
+export type StagedContent = Pick<DumpContent, 'sizeBytes' | 'tables' | 'dumpVersion' | 'suspicious' | 'reach' | 'blockOffsets'>
 
 /**
  * Brings a stored dump to local disk, checking every byte on the way: SHA-256, structure, content. Nothing has been done to any server
@@ -94,6 +94,7 @@ async function* stagedBytes(repository: Repository, manifest: Manifest, file: St
     tables: backup.tables,
     dumpVersion: manifest.dumpTool?.replace(/^pg_dump /, '') ?? null,
     suspicious: [],
+    reach: null,
     blockOffsets: manifest.blockOffsets,
   }
 }

@@ -2,7 +2,9 @@ import type { Context } from '../kernel/context.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import { quoteIdentifier } from '../postgres/identifiers.ts'
 import type { Session } from '../postgres/session.ts'
+import { terminateSessions } from './end-sessions.ts'
 import { swapObstacles } from './obstacles.ts'
+import { commentDatabase } from './owned-database.ts'
 
 /** One rename of the swap: the database with this OID gets another name. */
 export interface Rename {
@@ -77,15 +79,6 @@ async function renameWhileTerminating(renamer: Session, terminator: Session, ren
     await Promise.race([renaming.catch(() => undefined), context.clock.sleep(50, context.signal)])
   }
   await renaming
-}
-
-/** Ends every other session in the database. Sessions that we may not end are named by `requireSwappable` beforehand. */
-export async function terminateSessions(terminator: Session, databaseOid: number): Promise<number> {
-  const rows = await terminator.query<{ ended: boolean }>(
-    `SELECT pg_catalog.pg_terminate_backend(pid) AS ended FROM pg_catalog.pg_stat_activity WHERE datid = $1 AND pid <> pg_catalog.pg_backend_pid() AND backend_type IN ('client backend', 'parallel worker')`,
-    [databaseOid],
-  )
-  return rows.length
 }
 
 async function requireOid(session: Session, rename: Rename): Promise<void> {

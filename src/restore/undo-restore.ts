@@ -1,10 +1,11 @@
 import { utc } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
-import { derivedName } from '../postgres/identifiers.ts'
+import { derivedName, quoteIdentifier } from '../postgres/identifiers.ts'
 import type { Session } from '../postgres/session.ts'
+import { formatMark } from '../repository/database-mark.ts'
 import { swapObstacles } from './obstacles.ts'
-import { dropOwnedDatabase, findDatabase, findDatabaseByOid, formatMark } from './owned-database.ts'
+import { dropOwnedDatabase, findDatabase, findDatabaseByOid, type FoundDatabase } from './owned-database.ts'
 import { saveAfterwards, swapStateOf } from './replace-database.ts'
 import type { RestoreRecord } from './run-record.ts'
 import { swapDatabases } from './swap.ts'
@@ -21,8 +22,12 @@ export interface UndoPlan {
   readonly refusals: readonly string[]
 }
 
-/** Looks at the databases by OID and plans. Pure reading. */
-export async function planUndo(session: Session, record: RestoreRecord, stamp: string): Promise<UndoPlan> {
+/** Looks at the databases by OID and plans. Pure reading. `isProtected` tells of a name whether a configured cluster has its database there. */
+export async function planUndo(
+  session: Session,
+  record: RestoreRecord,
+  { stamp, isProtected }: { readonly stamp: string; readonly isProtected: (database: string) => Promise<boolean> },
+): Promise<UndoPlan> {
   const base = { run: record.run, database: record.database, setAside: null, refusals: [] as readonly string[] }
   if (record.oldOid !== null && record.newOid !== null) {
     const state = await swapStateOf(session, record)
@@ -60,12 +65,14 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
     }
   }
   if (record.phase === 'dropping' || record.phase === 'dropped') {
+    if (record.oldOid !== null && (await findDatabaseByOid(session, record.oldOid)) !== undefined)
+      return { ...base, kind: 'nothing', lines: [`run ${record.run} was stopped before it dropped anything: "${record.database}" is the original`] }
     const safety = record.safetyBackup === null ? 'it had no safety backup' : `bring its safety backup back: tidemark restore ${record.safetyBackup} --replace`
     return {
       ...base,
       kind: 'nothing',
       lines: [],
-      refusals: [`run ${record.run} dropped the database that it replaced, so there is nothing to swap back`, safety],
+      refusals: [`run ${record.run} dropped the database "${record.database}" that it was to replace, so there is nothing to swap back`, safety],
     }
   }
   const created = record.newOid === null ? undefined : await findDatabaseByOid(session, record.newOid)
@@ -79,7 +86,25 @@ export async function planUndo(session: Session, record: RestoreRecord, stamp: s
     }
   if (created.mark === undefined)
     return { ...base, kind: 'nothing', lines: [], refusals: [`"${created.name}" does not carry the mark of a restored copy any more, so it is not dropped`] }
+  const refusals = await refusalsOfDrop({ ...created, madeAs: created.mark.name }, record, isProtected)
+  if (refusals.length > 0) return { ...base, kind: 'nothing', database: created.name, lines: [], refusals }
   return { ...base, kind: 'drop-created', database: created.name, lines: [`drop "${created.name}", which run ${record.run} created`] }
+}
+
+/** A copy that was given another name was given to somebody, and one under a configured name is somebody's production, whatever its comment still says. */
+async function refusalsOfDrop(
+  { name, madeAs }: Pick<FoundDatabase, 'name'> & { readonly madeAs: string | null },
+  { run }: RestoreRecord,
+  isProtected: (database: string) => Promise<boolean>,
+): Promise<readonly string[]> {
+  const reason =
+    madeAs !== name
+      ? `it was made as "${madeAs ?? '?'}" and is "${name}" now, so somebody has taken it into use`
+      : (await isProtected(name))
+        ? `"${name}" is a configured database`
+        : null
+  if (reason === null) return []
+  return [`what run ${run} created is not dropped: ${reason}`, `if it really is to go, drop it yourself: DROP DATABASE ${quoteIdentifier(name)}`]
 }
 
 /** Two undos of one database may fall into one second, and what is set aside is never renamed for another. */
@@ -101,7 +126,11 @@ export async function executeUndo(
   if (plan.refusals.length > 0) throw new Failure('target-unsafe', `run ${plan.run} cannot be undone: ${plan.refusals.join('; ')}`)
   if (plan.kind === 'nothing') throw new Failure('already-done', plan.lines.join('; '))
   if (plan.kind === 'drop-created') {
-    if (record.newOid !== null) await dropOwnedDatabase(session, record.newOid, 'undo')
+    if (record.newOid === null) throw new Error('a created database without its OID')
+    const now = await findDatabaseByOid(session, record.newOid)
+    if (now !== undefined && now.name !== plan.database)
+      throw new Failure('target-unsafe', `"${plan.database}" was renamed to "${now.name}" meanwhile; it is not dropped`)
+    await dropOwnedDatabase(session, record.newOid, 'undo')
     return saveAfterwards(save, { ...record, phase: 'undone', endedAt: utc(context.clock.now()) }, context)
   }
   if (plan.kind === 'finish-record') {
@@ -113,7 +142,15 @@ export async function executeUndo(
   const live = await findDatabaseByOid(session, record.newOid)
   if (old === undefined || live === undefined) throw new Failure('target-unsafe', 'a database of this swap disappeared meanwhile; nothing was renamed')
   await save({ ...record, phase: 'undoing' })
-  const mark = { kind: 'undone' as const, run: record.run, backup: record.backup, name: plan.setAside, at: utc(context.clock.now()), expires: null }
+  const mark = {
+    kind: 'undone' as const,
+    run: record.run,
+    backup: record.backup,
+    name: plan.setAside,
+    at: utc(context.clock.now()),
+    expires: null,
+    unfinished: false,
+  }
   await swapDatabases(
     session,
     terminator,

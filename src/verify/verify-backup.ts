@@ -8,6 +8,7 @@ import { append } from '../repository/commit-log.ts'
 import { updateLatestAlias } from '../repository/latest-alias.ts'
 import { readManifest } from '../repository/manifest.ts'
 import type { Repository } from '../repository/repository.ts'
+import { warnOfReach } from './warn-of-reach.ts'
 
 export interface VerifiedBackup {
   readonly id: string
@@ -53,11 +54,12 @@ async function readWhole(repository: Repository, record: BackupRecord, context: 
   const { facts } = record
   try {
     const manifest = await readManifest(repository.storage, record, context.signal)
-    const { readBytes } = await checkStoredDump(
+    const { readBytes, content } = await checkStoredDump(
       repository.storage,
       { format: facts.format, fileName: facts.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint },
       context,
     )
+    warnOfReach(content, facts.id, context)
     return { readBytes, problem: null }
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty', 'repository-format')) throw error

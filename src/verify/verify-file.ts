@@ -8,6 +8,7 @@ import { localDumpFiles } from '../dump/directory-scan.ts'
 import { readDirectoryDump, type DumpContent } from '../dump/dump-reader.ts'
 import { readForeignDump } from '../dump/foreign-dump.ts'
 import type { VerifiedBackup } from './verify-backup.ts'
+import { warnOfReach } from './warn-of-reach.ts'
 
 /** Verifies a dump file or directory on disk, whoever made it: decoded to its end and structurally complete. There is no record to compare its content with. */
 export async function verifyFile(cwd: string, path: string, context: Context): Promise<VerifiedBackup> {
@@ -24,6 +25,7 @@ export async function verifyFile(cwd: string, path: string, context: Context): P
       durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
       doneBytes: readBytes,
     })
+    warnOfReach(content, basename(file), context)
     return { id, valid: true, state: 'verified', problems: [], checksum, readBytes, tables: content.tables }
   } catch (error) {
     if (!(error instanceof Failure) || !isFailure(error, 'integrity', 'dump-empty', ...(isDirectory ? (['object-missing'] as const) : []))) throw error

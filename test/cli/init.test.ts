@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Finding } from '../../src/api/doctor/finding.ts'
 import { type ScratchDatabase, sharedCluster } from '../support/cluster.ts'
+import { onTerminal } from '../support/terminal.ts'
 import { type TidemarkRoom, tidemarkRoom, urlOf } from '../support/tidemark-cli.ts'
 
 interface InitDocument {
@@ -132,6 +133,31 @@ describe('init', () => {
     } finally {
       await session.query(`GRANT pg_read_all_data TO ${role}`)
     }
+  })
+
+  it('names the file that it wrote in the commands it advises, unless it is found by itself', async () => {
+    await using room = await tidemarkRoom()
+    const env = { DATABASE_URL: url() }
+    expect((await room.run(['init', '--output', 'prod.yaml', '--non-interactive'], env)).stdout).toContain('Ready. Next: tidemark backup --config prod.yaml\n')
+    expect((await room.run(['init', '--non-interactive'], env)).stdout).toContain('Ready. Next: tidemark backup\n')
+  })
+
+  it.each(['SIGTERM', 'SIGINT'] as const)('%s at a question ends with 130 and writes nothing', async (signal) => {
+    await using room = await tidemarkRoom()
+    const terminal = onTerminal(room, ['init'])
+    await terminal.shows('Database URL')
+    terminal.signal(signal)
+    expect(await terminal.exitCode()).toBe(130)
+    expect(await readdir(room.directory)).toEqual(['work'])
+  })
+
+  it('offers first the profile that acts: none', async () => {
+    await using room = await tidemarkRoom()
+    const terminal = onTerminal(room, ['init', '--url', url(), '--name', 'shop', '--repo-path', './backups', '--no-first-backup'])
+    await terminal.shows('Schedule and retention')
+    terminal.type('\r')
+    expect(await terminal.exitCode()).toBe(0)
+    expect(await readFile(join(room.directory, 'tidemark.yaml'), 'utf8')).not.toContain('schedule')
   })
 
   it('says what it needs when nothing names a database', async () => {

@@ -66,9 +66,11 @@ describe('flags that every command has', () => {
   it('take one value each, so that the cluster behind them stays the cluster', async () => {
     await using room = await tidemarkRoom()
     await writeFile(join(room.directory, 'tidemark.yaml'), config)
-    const end = await room.run(['backup', '--table', 'a', '--table', 'b', '--repo', 'local', 'nexo', '--dry-run', '--json'])
-    expect(end.exitCode).toBe(0)
-    expect(end.json<{ plan: object }>().plan).toMatchObject({ cluster: 'nexo', repositories: ['local'] })
+    const end = await room.run(['list', '--progress', 'none', '--repo', 'local', '--category', 'daily', 'nosuch', '--json'])
+    // Had a flag eaten its neighbour, another word would be at fault.
+    expect(end.json<FailureDocument>().error).toMatchObject({ code: 'repository-missing', message: expect.stringContaining('backups') as string })
+    const backup = await room.run(['backup', '--table', 'a', '--table', 'b', '--repo', 'local', 'nosuch', '--dry-run', '--json'])
+    expect(backup.json<FailureDocument>().error).toMatchObject({ code: 'usage-invalid', message: 'no cluster is called "nosuch"' })
   })
 })
 

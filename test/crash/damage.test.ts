@@ -219,3 +219,46 @@ describe('repository.json', () => {
     expect(wrong).toEqual([])
   })
 })
+
+describe('a commit log that somebody puts back while a backup runs', () => {
+  /** After the put that is named, the entries that the base had are the only ones. */
+  function putBackAfter(storage: Storage, isMoment: (key: string) => boolean): Storage {
+    return {
+      ...storage,
+      put: async (key, body, options) => {
+        const stored = await storage.put(key, body, options)
+        const entries: string[] = []
+        if (isMoment(key)) for await (const entry of storage.list('.tidemark/commits/')) if (!room.base.objects.has(entry.key)) entries.push(entry.key)
+        for (const entry of entries) await storage.delete(entry)
+        return stored
+      },
+    }
+  }
+  const dumpOf = async (storage: Storage) => (await verifyBackups(room.workspace(storage), { all: true })).backups
+
+  it('makes it fail, not say VERIFIED over a hole; the log stays readable, and the next backup lists the dump', async () => {
+    const storage = await prepared()
+    const broken = await endingOf(() => takeBackups(room.workspace(putBackAfter(storage, (key) => key.startsWith('.tidemark/manifests/')))))
+    expect(broken).toMatchObject({ kind: 'failed', exitCode: 13, message: expect.stringContaining('while this run was at work') as string })
+    expect(await dumpOf(storage)).toHaveLength(2)
+    expect(await endingOf(() => takeBackups(room.workspace(storage)))).toMatchObject({ kind: 'done', value: { partial: false } })
+    const backups = await dumpOf(storage)
+    expect(backups).toHaveLength(4)
+    for (const { valid } of backups) expect(valid).toBe(true)
+  })
+
+  it('right after its commit makes it end as partial: its backup may not be listed', async () => {
+    const storage = await prepared()
+    // The last thing before `end`.
+    const { setAlias } = storage
+    const moved: Storage = {
+      ...storage,
+      setAlias: async (key, target) => {
+        await setAlias?.call(storage, key, target)
+        await putBackAfter(storage, () => true).put('.tidemark/leases/any', new Uint8Array([10]))
+      },
+    }
+    expect(await endingOf(() => takeBackups(room.workspace(moved)))).toMatchObject({ kind: 'done', value: { partial: true } })
+    expect(await dumpOf(storage)).toHaveLength(2)
+  })
+})

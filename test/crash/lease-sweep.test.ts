@@ -24,7 +24,8 @@ describe.for(sweptPlaces)('a backup on $name that is suspended at any operation,
     const rehearsal = faultyStorage(calm.storage)
     await takeBackups(room.workspace(rehearsal))
     const begun = rehearsal.operations.findIndex(({ name, key }) => name === 'put' && key.startsWith('.tidemark/commits/'))
-    const committed = rehearsal.operations.findLastIndex(({ name, key }) => name === 'put' && key.startsWith('.tidemark/manifests/')) + 3
+    const manifest = rehearsal.operations.findLastIndex(({ name, key }) => name === 'put' && key.startsWith('.tidemark/manifests/'))
+    const committed = rehearsal.operations.findIndex(({ name, key, number }) => number > manifest && name === 'put' && key.startsWith('.tidemark/commits/')) + 1
     const pauses = rehearsal.operations.slice(begun).flatMap((operation) => (['before', 'after'] as const).map((when) => ({ operation, when })))
 
     const wrong: string[] = []

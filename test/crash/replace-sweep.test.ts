@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { restoreBackup } from '../../src/api/restore-backup.ts'
 import { undoRestore } from '../../src/api/undo-restore.ts'
-import { commentDatabase, formatMark } from '../../src/restore/owned-database.ts'
+import type { Event } from '../../src/kernel/event.ts'
+import { Failure } from '../../src/kernel/failure.ts'
+import { formatMark } from '../../src/repository/database-mark.ts'
+import { commentDatabase } from '../../src/restore/owned-database.ts'
 import { swapStateOf } from '../../src/restore/replace-database.ts'
 import { undoableRuns, writeRunRecord, type RestoreRecord } from '../../src/restore/run-record.ts'
 import type { Storage } from '../../src/storage/storage.ts'
@@ -31,6 +34,8 @@ async function clearCopies(): Promise<void> {
 }
 
 const replace = (storage: Storage) => restoreBackup(room.workspace(storage), { replace: 'swap', approve: async () => undefined })
+const byDrop = { replace: 'drop', approve: async () => undefined } as const
+const replaceByDrop = (storage: Storage) => restoreBackup(room.workspace(storage), byDrop)
 const undo = (storage: Storage) => undoRestore(room.workspace(storage), { approve: async () => undefined })
 
 describe.for(sweptPlaces)('restore --replace on $name, killed or failed at every operation of its storage', ({ open, share }) => {
@@ -103,6 +108,73 @@ async function replaceUnder(plan: FaultPlan, storage: Storage, operations: reado
   if (back.kind !== 'done') say(`undo after the rerun did not succeed: ${JSON.stringify(back)}`)
   if ((await lookAtProduction(server, source.name))?.oid !== live.oid) say('undo did not put back what the rerun had replaced')
   return wrong
+}
+
+describe.for(sweptPlaces)('restore --replace=drop on $name, killed or failed at every operation of its storage', ({ open, share }) => {
+  it(
+    'leaves the old or the whole new database under its name, or none and the word which safety backup brings it back, and can be repeated',
+    { timeout },
+    async () => {
+      const { server, source } = room
+      await using calm = await open(room.base)
+      const rehearsal = faultyStorage(calm.storage)
+      expect(await endingOf(() => replaceByDrop(rehearsal))).toMatchObject({ kind: 'done', value: { partial: false } })
+      const { operations } = rehearsal
+      const safetyEnds = operations.findLastIndex(({ name, key }) => name === 'delete' && key.startsWith('.tidemark/leases/'))
+      const plans = everyPlan(operations)
+      const late = plans.filter(({ at }) => at > safetyEnds)
+      const early = plans.filter(({ at }) => at <= safetyEnds)
+      const wrong: string[] = []
+      for (const plan of isComplete ? plans : [...seeded(early, share * 0.03, 8), ...seeded(late, share, 9)]) {
+        const say = (problem: string) => wrong.push(`${nameOf(plan, operations)}: ${problem}`)
+        await using place = await open(room.base)
+        const old = await lookAtProduction(server, source.name)
+        const ending = await endingOf(() => replaceByDrop(faultyStorage(place.storage, plan)))
+        if (ending.kind === 'bug') say(ending.message)
+        const live = await lookAtProduction(server, source.name)
+        if (live !== null && live.rows !== content) say(`there is a production with ${live.rows}`)
+        if (live !== null && live.comment !== old?.comment) say(`production's comment is ${String(live.comment)}`)
+        if (ending.kind === 'done' && (live === null || live.oid === old?.oid)) say('it said that production was replaced, and it was not')
+        if (live === null) for (const problem of await wayBackMissing(place.storage)) say(problem)
+        for (const { name, mark } of await copiesOf(server, source.name))
+          if ((mark?.expires ?? null) === null) say(`"${name}" was left, and nothing will ever remove it`)
+        if (live !== null && !isComplete) continue
+        const rerun = await endingOf(() => replaceByDrop(place.storage))
+        if (rerun.kind !== 'done') say(`the rerun did not succeed: ${JSON.stringify(rerun)}`)
+        if ((await lookAtProduction(server, source.name))?.rows !== content) say('after the rerun there is no whole production')
+      }
+      expect(wrong).toEqual([])
+      expect(await copiesOf(server, source.name)).toEqual([])
+      expect(await room.stages()).toEqual([])
+    },
+  )
+
+  it('leaves no half database under its name when the run is stopped while the copy is loaded or compared', { timeout }, async () => {
+    const { server, source } = room
+    for (const step of ['restore', 'compare'] as const) {
+      await using place = await open(room.base)
+      const stop = new AbortController()
+      const emit = (event: Event) => {
+        if (event.type === 'step-begun' && event.step === step && event.subject.includes('_restoring_')) stop.abort(new Failure('cancelled', 'stopped'))
+      }
+      const ending = await endingOf(() => restoreBackup(room.workspace(place.storage, { emit, signal: stop.signal }), byDrop))
+      expect(ending).toMatchObject({ kind: 'failed' })
+      expect(await lookAtProduction(server, source.name)).toBe(null)
+      expect(await wayBackMissing(place.storage)).toEqual([])
+      expect(await endingOf(() => replaceByDrop(place.storage))).toMatchObject({ kind: 'done' })
+      expect((await lookAtProduction(server, source.name))?.rows).toBe(content)
+    }
+  })
+})
+
+/** What somebody who finds no production any more has to be told. */
+async function wayBackMissing(storage: Storage): Promise<readonly string[]> {
+  const [record] = await undoableRuns(storage, clusterName)
+  if (record?.phase !== 'dropping' || record.safetyBackup === null) return [`there is no production, and the record says ${JSON.stringify(record)}`]
+  const { state } = await repositoryProblems(storage, { cluster: clusterName, before: room.base }, room.context)
+  if (state.backups.get(record.safetyBackup)?.facts.safety !== true) return ['there is no production, and no safety backup of it']
+  const told = await endingOf(() => undo(storage))
+  return told.kind === 'failed' && told.exitCode === 15 ? [] : [`undo says ${JSON.stringify(told)}`]
 }
 
 const seen = new Map<string, number>()
@@ -190,6 +262,6 @@ async function recordSwap(storage: Storage): Promise<{ replaced: number; kept: n
   }
   await writeRunRecord(storage, record)
   await using admin = await server.session()
-  await commentDatabase(admin, old.name, formatMark({ kind: 'old', run, backup: null, name: old.name, at: record.startedAt, expires: null }))
+  await commentDatabase(admin, old.name, formatMark({ kind: 'old', run, backup: null, name: old.name, at: record.startedAt, expires: null, unfinished: false }))
   return { replaced: live.oid, kept: old.oid }
 }

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -62,6 +62,24 @@ describe('a dump whose commit and manifest were lost', () => {
     expect(adopted).toMatchObject([{ fileName: lost.fileName, checksum: lost.checksum, state: 'verified' }])
     // Once said is enough.
     expect((await shop.room.run(['backup'])).stderr).not.toContain('repo adopt')
+  })
+
+  it('and was a part of a database stays that when it is taken in: it is never latest, and nothing better is deleted for it', async () => {
+    await using shop = await openShop(room.server)
+    const full = await shop.room.json<Backup>(['backup'])
+    const part = await shop.room.json<Backup>(['backup', '--table', 'orders'])
+    const tidemark = join(shop.room.repository, '.tidemark')
+    for (const entry of [5, 6]) await rm(join(tidemark, 'commits', shop.name, `${String(entry).padStart(10, '0')}.json`))
+    await rm(join(tidemark, 'manifests', shop.name, `${part.id}.json`))
+    await shop.room.run(['backup', '--table', 'orders'])
+    const { adopted } = await shop.room.json<{ adopted: Backup[] }>(['repo', 'adopt', shop.room.repository, '--yes'])
+    expect(adopted).toMatchObject([{ fileName: part.fileName, partial: true }])
+    expect((await shop.room.run(['delete', full.id, '--yes'])).exitCode).toBe(15)
+    expect((await shop.room.json<Backup>(['latest'])).id).toBe(full.id)
+    expect(JSON.parse(await readFile(join(shop.room.repository, full.fileName.replace(/\.dump.*$/, '.info')), 'utf8'))).toMatchObject({
+      partial: false,
+      safety: false,
+    })
   })
 })
 

@@ -66,13 +66,13 @@ describe('JSON documents', () => {
     // What was left out is in the manifest, which a list does not read: null is "not said here".
     const { warnings: _warnings, leftOut: _leftOut, ...facts } = backup
     const listed = await shop.room.json<{ backups: Backup[]; windows: unknown[] }>(['list'])
-    expect(listed).toEqual({ backups: [{ ...facts, leftOut: null }], windows: [] })
+    expect(listed).toEqual({ backups: [{ ...facts, leftOut: null }], windows: [], warnings: [] })
     for (const args of [['show'], ['show', backup.id], ['show', backup.id.slice(0, 12)], ['show', backup.fileName], ['latest']]) {
       const shown = await shop.room.json<Backup>(args)
       expectBackup(shown)
       expect(shown).toMatchObject(facts)
     }
-    expect(await shop.room.json(['list', '--type', 'full'])).toEqual({ backups: [], windows: [] })
+    expect(await shop.room.json(['list', '--type', 'full'])).toEqual({ backups: [], windows: [], warnings: [] })
   })
 
   test('several backups of one call: { backups, warnings }', async () => {
@@ -100,6 +100,7 @@ describe('JSON documents', () => {
           tables: backup.tables,
         },
       ],
+      warnings: [],
     })
   })
 

@@ -80,6 +80,111 @@ describe('a selected table', () => {
   })
 })
 
+describe('--table --clean over a table that is in use', () => {
+  /** A copy of the shop in which rows were changed and added since the backup. */
+  async function usedShop(suffix: string): Promise<string> {
+    const copy = `${shop.name}_${suffix}`
+    await shop.room.json(['restore', '--as', copy])
+    await shop.sql(`UPDATE orders SET cents = 7; INSERT INTO customers (name) VALUES ('since')`, copy)
+    return copy
+  }
+  const state = async (copy: string) => ({
+    orders: await one('SELECT array_agg(o ORDER BY id)::text FROM orders o', copy),
+    customers: await one('SELECT array_agg(c ORDER BY id)::text FROM customers c', copy),
+    constraints: await one(`SELECT array_agg(conname ORDER BY conname)::text FROM pg_constraint WHERE connamespace = 'public'::regnamespace`, copy),
+  })
+
+  test('is refused (15) while a view reads it, in the plan and before any question, and nothing is changed', async () => {
+    const copy = await usedShop('viewed')
+    const before = await state(copy)
+    for (const args of [['--dry-run'], ['--yes']]) {
+      const { exitCode, stdout, stderr } = await shop.room.run(['restore', '--table', 'orders', '--clean', '--as', copy, ...args])
+      expect(exitCode).toBe(15)
+      expect(stdout + stderr).toContain('view public.spenders')
+      expect(stdout + stderr).toContain('--data-only --truncate')
+    }
+    expect(await state(copy)).toEqual(before)
+  })
+
+  test('is refused (15) while a foreign key, a partition or a function of others hangs on it', async () => {
+    const copy = await usedShop('referred')
+    const before = await state(copy)
+    const refusal = async (table: string) =>
+      (await shop.room.json<Refused>(['restore', '--table', table, '--clean', '--as', copy, '--yes'], { exitCode: 15 })).error.message
+    expect(await refusal('customers')).toContain('constraint orders_customer_fkey on table public.orders')
+    await shop.sql(`DROP VIEW spenders; CREATE FUNCTION newest() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT max(id) FROM orders; END`, copy)
+    expect(await refusal('orders')).toContain('function public.newest()')
+    await shop.sql(`DROP FUNCTION newest(); CREATE PUBLICATION feed FOR TABLE orders`, copy)
+    expect(await refusal('orders')).toContain('publication feed')
+    await shop.sql(`DROP PUBLICATION feed; CREATE TABLE older () INHERITS (orders)`, copy)
+    expect(await refusal('orders')).toContain('table public.older')
+    await shop.sql('DROP TABLE older', copy)
+    expect(await state(copy)).toEqual(before)
+  })
+
+  test('of a file is refused likewise, once the file was read', async () => {
+    const copy = await usedShop('filed')
+    const before = await state(copy)
+    const path = join('backups', backup.fileName)
+    const { error } = await shop.room.json<Refused>(['restore', '--file', path, '--table', 'orders', '--clean', '--as', copy, '--yes'], { exitCode: 15 })
+    expect(error.message).toContain('view public.spenders')
+    expect(error.message).toContain('was not changed')
+    expect((await shop.room.run(['restore', '--file', path, '--table', 'orders', '--clean', '--as', copy, '--dry-run'])).exitCode).toBe(15)
+    expect(await state(copy)).toEqual(before)
+  })
+
+  test('brings it back with its foreign key to a table that is there, which keeps its newer rows', async () => {
+    const copy = await usedShop('back')
+    await shop.sql('DROP VIEW spenders', copy)
+    const before = await state(copy)
+    const dry = await shop.room.run(['restore', '--table', 'orders', '--clean', '--as', copy, '--dry-run'])
+    expect(dry.stdout).toMatch(/drop tables orders/)
+    const { result } = await shop.room.json<Restored>(['restore', '--table', 'orders', '--clean', '--as', copy, '--yes'])
+    expect(result.warnings).toEqual([])
+    expect(result.tables).toMatchObject([{ name: 'orders', restoredRows: 200, match: true }])
+    const after = await state(copy)
+    expect(after).toEqual({ ...before, orders: await one('SELECT array_agg(o ORDER BY id)::text FROM orders o', shop.name) })
+  })
+
+  test('both sides of a foreign key come back together', async () => {
+    const copy = await usedShop('sides')
+    await shop.sql('DROP VIEW spenders', copy)
+    await shop.room.json(['restore', '--table', 'orders', '--table', 'customers', '--clean', '--as', copy, '--yes'])
+    expect(await one('SELECT count(*)::int FROM customers', copy)).toBe(50)
+    expect(await one(`SELECT count(*)::int FROM pg_constraint WHERE contype = 'f'`, copy)).toBe(1)
+    expect(await one(`INSERT INTO customers (name) VALUES ('new') RETURNING id`, copy)).toBe(51)
+  })
+
+  test('that fails in the middle leaves everything as it was, and says so', async () => {
+    const copy = await usedShop('middle')
+    await shop.sql(`DROP VIEW spenders; DELETE FROM orders WHERE customer = 3; DELETE FROM customers WHERE id = 3`, copy)
+    const before = await state(copy)
+    const { error } = await shop.room.json<Refused>(['restore', '--table', 'orders', '--clean', '--as', copy, '--yes'], { exitCode: 1 })
+    expect(error.message).toContain('was not changed')
+    expect(error.message).toContain('orders_customer_fkey')
+    expect(await state(copy)).toEqual(before)
+  })
+
+  test('leaves schemas, types and functions that others use, and partitions of another table, alone', async () => {
+    await using other = await openShop(shop.cluster, {
+      sql: `CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('a', 'b'); CREATE FUNCTION app.f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SEQUENCE app.shared;
+        CREATE TABLE app.one (id int DEFAULT nextval('app.shared'), m app.mood DEFAULT 'a', CHECK (app.f() = 1)); INSERT INTO app.one DEFAULT VALUES;
+        CREATE TABLE app.two (m app.mood, id int DEFAULT nextval('app.shared')); INSERT INTO app.two VALUES ('b');
+        CREATE TABLE app.whole (k int) PARTITION BY RANGE (k); CREATE TABLE app.low PARTITION OF app.whole FOR VALUES FROM (0) TO (10); CREATE TABLE app.high PARTITION OF app.whole FOR VALUES FROM (10) TO (20);
+        INSERT INTO app.whole VALUES (1), (11)`,
+    })
+    await other.room.json(['backup'])
+    await other.sql('UPDATE app.whole SET k = k + 1')
+    await other.room.json(['restore', '--table', 'app.one', '--clean', '--yes'])
+    await other.room.json(['restore', '--table', 'app.low', '--clean', '--yes'])
+    expect(await other.sql('SELECT k FROM app.whole ORDER BY 1')).toEqual([{ k: 1 }, { k: 12 }])
+    expect(await other.sql('SELECT count(*)::int AS n FROM app.one')).toEqual([{ n: 1 }])
+    const { error } = await other.room.json<Refused>(['restore', '--table', 'app.whole', '--clean', '--yes'], { exitCode: 15 })
+    expect(error.message).toContain('app.high')
+    expect(await other.sql('SELECT k FROM app.whole ORDER BY 1')).toEqual([{ k: 1 }, { k: 12 }])
+  })
+})
+
 describe('--data-only', () => {
   test('--truncate replaces the rows of an existing table and sets its sequence; --append adds to them', async () => {
     const copy = `${shop.name}_rows`
@@ -93,6 +198,16 @@ describe('--data-only', () => {
     await shop.sql(`DELETE FROM customers WHERE name <> 'kept'`, copy)
     await shop.room.json(['restore', '--table', 'customers', '--data-only', '--append', '--as', copy, '--yes'])
     expect(await one('SELECT count(*)::int FROM customers', copy)).toBe(51)
+  })
+
+  test('speaks of no foreign key, for it changes none; a refused TRUNCATE says that nothing was changed', async () => {
+    const copy = `${shop.name}_quiet`
+    await shop.room.json(['restore', '--as', copy])
+    const { result } = await shop.room.json<Restored>(['restore', '--table', 'orders', '--data-only', '--truncate', '--as', copy, '--yes'])
+    expect(result.warnings).toEqual([])
+    const { error } = await shop.room.json<Refused>(['restore', '--table', 'customers', '--data-only', '--truncate', '--as', copy, '--yes'], { exitCode: 1 })
+    expect(error.message).toContain('was not changed')
+    expect(await one('SELECT count(*)::int FROM customers', copy)).toBe(50)
   })
 
   test('that meets a row which is there already says so: exit 3, the error listed', async () => {
@@ -160,6 +275,50 @@ describe('a partial dump', () => {
     expect(partial.tables).toHaveLength(tables)
     if (args[0] === '--schema-only') expect(partial.tables.every(({ rows }) => rows === null)).toBe(true)
     expect((await shop.room.run(['latest'])).stdout).toBe(`${backup.id}\n`)
+  })
+
+  test('of rows only is refused (15) where there are no tables for them, with the way, and goes into those that are there', async () => {
+    const partial = await shop.room.json<Backup>(['backup', '--data-only', '--name', 'only-rows'])
+    const before = await shop.databases()
+    for (const from of [['only-rows'], ['--file', join('backups', partial.fileName)]]) {
+      const { error } = await shop.room.json<Refused>(['restore', ...from, '--as', `${shop.name}_none`], { exitCode: 15 })
+      expect(error.message).toContain('--data-only --append')
+    }
+    expect((await shop.room.run(['restore', 'only-rows', '--as', `${shop.name}_none`, '--dry-run'])).exitCode).toBe(15)
+    await shop.room.json<Refused>(['drill', 'only-rows'], { exitCode: 15 })
+    expect(await shop.databases()).toEqual(before)
+    const copy = `${shop.name}_filled`
+    await shop.room.json(['restore', '--as', copy])
+    await shop.sql('TRUNCATE orders, customers', copy)
+    await shop.room.json(['restore', 'only-rows', '--data-only', '--append', '--as', copy, '--yes'])
+    expect(await one('SELECT count(*)::int FROM orders', copy)).toBe(200)
+  })
+
+  test('of one table brings all it holds, names the foreign key it cannot bring, and a drill says why it is only partial', async () => {
+    const partial = await shop.room.json<Backup>(['backup', '--table', 'orders', '--name', 'only-orders'])
+    for (const from of [['only-orders'], ['--file', join('backups', partial.fileName)]]) {
+      const copy = `${shop.name}_part_${from.length}`
+      const { result } = await shop.room.json<Restored>(['restore', ...from, '--as', copy])
+      expect(result.errors).toEqual([])
+      expect(result.warnings.join()).toMatch(
+        /foreign key orders orders_customer_fkey is left out.*trigger orders touch is left out|trigger orders touch is left out.*foreign key/,
+      )
+      expect(await one('SELECT count(*)::int FROM orders', copy)).toBe(200)
+    }
+    const drilled = await shop.room.run(['drill', 'only-orders'])
+    expect(drilled.stdout).toMatch(/orders_customer_fkey .*left out/)
+    expect(drilled.stdout).toContain('only a part of it: tables orders')
+    expect(drilled.stdout).toContain('PARTIAL')
+    expect(drilled.exitCode).toBe(3)
+  })
+
+  test('of definitions only says in words what was made, and why a drill of it is partial', async () => {
+    await shop.room.json(['backup', '--schema-only', '--name', 'words'])
+    const restored = await shop.room.run(['restore', 'words', '--as', `${shop.name}_words`])
+    expect(restored.stdout).toContain('2 tables made, without rows')
+    const drilled = await shop.room.run(['drill', 'words'])
+    expect(drilled.stdout).toContain('definitions without rows')
+    expect(drilled.exitCode).toBe(3)
   })
 
   test('without rows is restored as definitions', async () => {

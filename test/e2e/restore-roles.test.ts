@@ -220,6 +220,21 @@ describe('--role-map does nothing silently:', () => {
     expect(result.warnings.join('\n')).toContain(`1 objects or grants in the copy still name role "${old}"`)
   })
 
+  test('a function that takes on the old role while it runs is told; a setting of the database is replaced', async () => {
+    await using other = await openShop(cluster)
+    await other.sql(`CREATE ROLE e2e_runner; CREATE FUNCTION acts(int) RETURNS int LANGUAGE sql SET role TO 'e2e_runner' SET work_mem TO '8MB' AS 'SELECT 1'`)
+    await other.sql(`ALTER ROLE ${clerk} IN DATABASE ${other.name} SET role TO 'e2e_runner'`)
+    await other.room.json(['backup'])
+    const copy = `${other.name}_copy`
+    const { result } = await other.room.json<Restored>(['restore', '--as', copy, '--role-map', `e2e_runner=${clerk}`])
+    expect(result.warnings.join('\n')).toContain('function public.acts(integer) still has SET role TO e2e_runner')
+    expect(
+      await other.sql(`SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = '${copy}'`, 'postgres'),
+    ).toEqual([{ setconfig: [`role=${clerk}`] }])
+    for (const database of [other.name, copy]) await other.sql(`DROP DATABASE "${database}" WITH (FORCE)`, 'postgres')
+    await other.sql('DROP ROLE e2e_runner', 'postgres')
+  })
+
   test.each([
     ['a role in whose place none is here', ['custom', '--role-map', 'postgres=nobody'], 15, /role "nobody" of --role-map does not exist/],
     ['a plain backup', ['plain', '--role-map', 'postgres=clerk'], 15, /plain SQL/],

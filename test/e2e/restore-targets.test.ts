@@ -31,6 +31,13 @@ const commentOf = async (shop: Shop, database: string) =>
     )
   )[0]?.comment
 
+/** What belongs to the database itself and is in no dump. */
+const factsOf = (shop: Shop) =>
+  shop.sql(
+    `SELECT pg_get_userbyid(datdba) AS owner, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a) AS acl, datconnlimit AS "limit", shobj_description(d.oid, 'pg_database') AS comment, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) AS settings FROM pg_database d WHERE datname = '${shop.name}'`,
+    'postgres',
+  )
+
 describe('restore', () => {
   test('makes a new database beside the original by default, and undo drops exactly that', async () => {
     await using shop = await openShop(cluster)
@@ -68,6 +75,37 @@ describe('restore', () => {
     expect(error.message).toContain('not empty')
     expect([await oidOf(shop, shop.name), await oidOf(shop, other.name)]).toEqual(before)
     expect(await shop.sql('SELECT * FROM mine', `${shop.name}_full`)).toEqual([])
+  })
+
+  test('is not undone where its copy was taken into use: a renamed one, or one of a configured name, is named with the SQL and left alone', async () => {
+    await using shop = await openShop(cluster)
+    await shop.room.json(['backup'])
+    const { result } = await shop.room.json<Restored>(['restore', '--as', `${shop.name}_new`])
+    await shop.sql(`ALTER DATABASE ${shop.name} RENAME TO ${shop.name}_old`, 'postgres')
+    await shop.sql(`ALTER DATABASE ${shop.name}_new RENAME TO ${shop.name}`, 'postgres')
+    const oid = await oidOf(shop, shop.name)
+    const renamed = await shop.room.json<Refused>(['undo', result.run, '--yes'], { exitCode: 15 })
+    expect([renamed.error.message, ...renamed.error.hints].join('\n')).toContain(`DROP DATABASE "${shop.name}"`)
+    // It is production now, also to a backup of everything.
+    const all = await shop.room.json<{ backups: { database: string }[] }>(['backup', '--all-databases'])
+    expect(all.backups.map(({ database }) => database)).toContain(shop.name)
+    // Even where its mark has that name: somebody copied the comment, or the configuration changed after the restore.
+    const mark = (await commentOf(shop, shop.name))?.replace(`"name":"${shop.name}_new"`, `"name":"${shop.name}"`) ?? ''
+    await shop.sql(`COMMENT ON DATABASE ${shop.name} IS '${mark}'`, 'postgres')
+    const configured = await shop.room.json<Refused>(['undo', result.run, '--yes'], { exitCode: 15 })
+    expect([configured.error.message, ...configured.error.hints].join('\n')).toContain('configured database')
+    expect(await oidOf(shop, shop.name)).toBe(oid)
+  })
+
+  test('and drills work whatever the owner of some database writes into its comment', async () => {
+    await using shop = await openShop(cluster)
+    await shop.room.json(['backup'])
+    await shop.sql(`CREATE DATABASE ${shop.name}_mine`, 'postgres')
+    const comment = JSON.stringify({ kind: 'drill', run: 'x', backup: null, name: `${shop.name}_mine`, at: '', expires: 'x' })
+    await shop.sql(`COMMENT ON DATABASE ${shop.name}_mine IS 'tidemark:${comment}'`, 'postgres')
+    await shop.room.json(['restore', '--test', '--drop'])
+    await shop.room.json(['drill', '--server', 'same'])
+    expect(await shop.databases()).toEqual([shop.name, `${shop.name}_mine`])
   })
 
   test('fills an existing empty database without a flag, and leaves it when undone', async () => {
@@ -141,11 +179,7 @@ describe('restore --replace', () => {
       `ALTER DATABASE ${shop.name} SET statement_timeout TO '42s'; COMMENT ON DATABASE ${shop.name} IS 'the live one'; REVOKE CONNECT ON DATABASE ${shop.name} FROM PUBLIC; ALTER DATABASE ${shop.name} CONNECTION LIMIT 50`,
     )
     const backup = await shop.room.json<Backup>(['backup'])
-    const facts = async () =>
-      shop.sql(
-        `SELECT pg_get_userbyid(datdba) AS owner, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a) AS acl, datconnlimit AS "limit", shobj_description(d.oid, 'pg_database') AS comment, (SELECT setconfig FROM pg_db_role_setting WHERE setdatabase = d.oid) AS settings FROM pg_database d WHERE datname = '${shop.name}'`,
-        'postgres',
-      )
+    const facts = () => factsOf(shop)
     const before = await facts()
     await shop.sql('DELETE FROM orders WHERE id > 10')
     const oid = await oidOf(shop, shop.name)
@@ -191,7 +225,19 @@ describe('restore --replace', () => {
     await using shop = await openShop(cluster)
     await shop.room.json(['backup'])
     await shop.sql('DELETE FROM orders')
+    await shop.sql(`DO $$ BEGIN CREATE ROLE e2e_owner; EXCEPTION WHEN duplicate_object THEN NULL; END $$`)
+    await shop.sql(
+      `ALTER DATABASE ${shop.name} OWNER TO e2e_owner; ALTER DATABASE ${shop.name} SET statement_timeout TO '42s'; COMMENT ON DATABASE ${shop.name} IS 'the live one'; REVOKE CONNECT ON DATABASE ${shop.name} FROM PUBLIC; ALTER DATABASE ${shop.name} CONNECTION LIMIT 50`,
+    )
+    const before = await factsOf(shop)
     const { plan, result } = await shop.room.json<Restored>(['restore', '--replace=drop', '--yes'])
+    // What belongs to it and was changed since the backup is in no dump.
+    expect(await factsOf(shop)).toEqual(before)
+    // `undo` names only what it can do: production is no copy to be dropped.
+    const { error } = await shop.room.json<Refused>(['undo', '--yes'], { exitCode: 1 })
+    expect(error.hints).toContainEqual(expect.stringContaining(`tidemark restore ${result.safetyBackup ?? ''} --replace`))
+    expect(error.hints.join('\n')).not.toContain('to drop the copy')
+    await shop.room.json(['undo', result.run, '--yes'], { exitCode: 15 })
     expect(plan).toMatchObject({ action: 'drop-and-restore', safetyBackup: true, keptAs: null })
     expect(await rowsOf(shop)).toBe(200)
     expect(await shop.databases()).toEqual([shop.name])

@@ -107,6 +107,7 @@ export async function sweepRoom(major = 15): Promise<SweepRoom> {
       settings: {
         clusters: { [clusterName]: cluster },
         repositories: { main: repository },
+        unusable: {},
         configFile: null,
         envFile: null,
         origins: {},

@@ -3,6 +3,7 @@ import type { BackupOptions, BackupResult } from '../../api/take-backups.ts'
 import { collect, parseCount } from '../option-values.ts'
 import { renderLeftOut } from '../render/backups.ts'
 import { formatBytes, formatDuration, printable } from '../render/format.ts'
+import { nextCommand } from '../render/next-command.ts'
 import type { Output } from '../render/output.ts'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
@@ -47,7 +48,7 @@ export function backupCommand(): Command {
     .option('--no-fingerprint', 'do not record what the tables hold; a later drill can then only be partial')
     .option('--no-verify', 'do not read back; the backup stays "stored"')
     .option('--no-globals', 'leave roles and tablespaces out')
-    .option('--dry-run', 'show what would be done')
+    .option('--dry-run', 'look at server, client programs, rights, name, repositories and lease as the run would, and write nothing')
     .addHelpText(
       'after',
       `
@@ -64,13 +65,15 @@ A backup ends "verified": every byte was read back and its content equals what p
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const [{ takeBackups }, { oneCluster }] = await Promise.all([import('../../api/take-backups.ts'), import('../../api/subjects.ts')])
-      const result = await takeBackups(await runtime.workspace(), optionsOf(oneCluster(cluster, flags.cluster), flags))
+      const result = await takeBackups(await runtime.workspace({ everyCluster: false }), optionsOf(oneCluster(cluster, flags.cluster), flags))
       if (result.kind === 'plan') {
         output.document({ plan: result.plan })
         for (const line of result.plan.lines) output.line(printable(line))
+        for (const warning of result.plan.warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning, true)}`)
+        if (result.plan.warnings.length > 0) runtime.exitCode = 3
         return output.line('Nothing was changed.')
       }
-      renderBackups(output, result)
+      renderBackups(output, result, flags)
       if (result.partial) runtime.exitCode = 3
     })
   })
@@ -101,7 +104,7 @@ function optionsOf(cluster: string | undefined, flags: BackupFlags): BackupOptio
   }
 }
 
-function renderBackups(output: Output, { backups, warnings }: BackupResult & { readonly kind: 'done' }): void {
+function renderBackups(output: Output, { backups, warnings }: BackupResult & { readonly kind: 'done' }, flags: BackupFlags): void {
   const [only] = backups
   output.document(backups.length === 1 && only !== undefined ? { ...only, warnings } : { backups, warnings })
   for (const backup of backups) {
@@ -112,7 +115,7 @@ function renderBackups(output: Output, { backups, warnings }: BackupResult & { r
       `  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`,
     )
     renderLeftOut(output, backup.leftOut ?? [])
-    if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: tidemark drill ${backup.id}`)
+    if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: ${printable(nextCommand(['drill', backup.id], flags))}`)
   }
   for (const warning of warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning, true)}`)
 }

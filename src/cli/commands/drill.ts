@@ -23,7 +23,7 @@ export function drillCommand(): Command {
     .option('--dry-run', 'show which backup would be restored where and what would be asked, and change nothing')
     .addHelpText(
       'after',
-      '\nExamples:\n  tidemark drill\n  tidemark drill nexo latest --server embedded\n  tidemark drill --json\n\nExit codes: 0 proven, 3 partial, 1 failed, 13 unreadable.',
+      '\nExamples:\n  tidemark drill\n  tidemark drill nexo latest --server embedded\n  tidemark drill --json\n\nExit codes: 0 proven, 3 partial, 1 failed, 13 unreadable, 15 refused (rows without definitions).',
     )
   return addGlobalFlags(command).action(async (first: string | undefined, second: string | undefined, flags: DrillFlags) => {
     await runAction(flags, async (runtime) => {

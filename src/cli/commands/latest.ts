@@ -13,13 +13,14 @@ export function latestCommand(): Command {
       const { showBackup } = await import('../../api/show-backup.ts')
       const { oneCluster } = await import('../../api/subjects.ts')
       const name = oneCluster(cluster, flags.cluster)
-      const { backup } = await showBackup(await runtime.workspace(), {
+      const { backup, warnings } = await showBackup(await runtime.workspace({ everyCluster: false }), {
         backup: 'latest',
         manifest: false,
         ...(name === undefined ? {} : { cluster: name }),
       })
-      runtime.output.document(backup)
+      runtime.output.document({ ...backup, warnings })
       runtime.output.line(flags.path === true ? (backup.path ?? backup.key) : backup.id)
+      if (warnings.length > 0) runtime.exitCode = 3
     })
   })
 }

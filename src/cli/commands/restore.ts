@@ -6,6 +6,7 @@ export interface RestoreFlags extends GlobalFlags {
   as?: string
   test?: boolean
   drop?: boolean
+  latest?: boolean
   replace?: boolean
   replaceDrop?: boolean
   dropExisting?: boolean
@@ -47,10 +48,15 @@ export function restoreCommand(): Command {
     .option('--test', 'restore into <database>_restore_test and validate it')
     .option('--drop', 'with --test: drop it again after validation')
     .option('--replace', 'replace the original: safety backup, restore beside, validate, swap by rename; --replace=drop where there is no room for both')
+    .addOption(new Option('--latest', 'the newest backup, which is the default').hideHelp())
     .addOption(new Option('--replace-drop', 'what --replace=drop means').hideHelp())
     .option('-D, --drop-existing', 'drop the database named by --as first')
     .option('--clean', "drop the backup's objects in an existing database first")
-    .option('--table <name>', 'only this table, with its indexes, constraints and sequences; may be given several times', collect)
+    .option(
+      '--table <name>',
+      'only this table (its name, not a pattern as of backup), with its indexes, constraints and sequences; may be given several times',
+      collect,
+    )
     .option('--data-only', 'rows only, into existing tables')
     .option('--truncate', 'with --data-only: empty the tables first')
     .option('--append', 'with --data-only: add to what is there')

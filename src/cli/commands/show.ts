@@ -12,13 +12,14 @@ export function showCommand(): Command {
     await runAction(flags, async (runtime) => {
       const { showBackup } = await import('../../api/show-backup.ts')
       const { renderBackup } = await import('../render/backups.ts')
-      const shown = await showBackup(await runtime.workspace(), {
+      const shown = await showBackup(await runtime.workspace({ everyCluster: false }), {
         ...(wanted === undefined ? {} : { wanted }),
         ...(flags.backup === undefined ? {} : { backup: flags.backup }),
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
       })
-      runtime.output.document({ ...shown.backup, open: shown.open })
+      runtime.output.document({ ...shown.backup, open: shown.open, warnings: shown.warnings })
       if (!runtime.output.json) renderBackup(runtime.output, shown.backup, shown.open)
+      if (shown.warnings.length > 0) runtime.exitCode = 3
     })
   })
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { quoteIdentifier } from '../../postgres/identifiers.ts'
 import { printable } from '../render/format.ts'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
@@ -28,6 +29,9 @@ export function undoCommand(): Command {
       for (const refusal of outcome.plan.refusals) output.line(`${output.paint('red', '✗')} ${printable(refusal)}`)
       if (!outcome.done && outcome.plan.refusals.length > 0) runtime.exitCode = 15
       output.line(outcome.done ? `${output.paint('green', '✓')} undone` : 'Nothing was changed.')
+      const { setAside } = outcome.plan
+      if (outcome.done && setAside !== null)
+        output.line(`  when nobody needs "${printable(setAside)}" any more: DROP DATABASE ${printable(quoteIdentifier(setAside))};`)
     })
   })
 }

@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { Failure } from '../../kernel/failure.ts'
 import { formatBytes, printable } from '../render/format.ts'
+import { nextCommand } from '../render/next-command.ts'
 import { errorOf } from '../render/output.ts'
 import { collect } from '../option-values.ts'
 import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
@@ -21,7 +22,7 @@ export function verifyCommand(): Command {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const { verifyBackups } = await import('../../api/verify-backups.ts')
-      const result = await verifyBackups(await runtime.workspace(), {
+      const result = await verifyBackups(await runtime.workspace({ everyCluster: false }), {
         wanted: backups,
         backups: flags.backup ?? [],
         all: flags.all === true,
@@ -29,7 +30,9 @@ export function verifyCommand(): Command {
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
       })
       const damaged = result.backups.filter((checked) => !checked.valid).map((checked) => checked.id)
-      output.document({ backups: result.backups, ...(damaged.length === 0 ? {} : errorOf(damage(damaged, result.intact))) })
+      const error =
+        damaged.length > 0 ? errorOf(damage(damaged, result.intact)) : result.isLogDamaged ? errorOf(new Failure('integrity', result.warnings.join('; '))) : {}
+      output.document({ backups: result.backups, warnings: result.warnings, ...error })
       for (const checked of result.backups) {
         if (checked.valid)
           output.line(
@@ -38,9 +41,11 @@ export function verifyCommand(): Command {
         else output.line(`${output.paint('red', '✗')} ${printable(checked.id)}  DAMAGED`)
         for (const problem of checked.problems) output.line(`    ${printable(`${problem.object}: ${problem.message}`)}`)
       }
+      if (result.warnings.length > 0) runtime.exitCode = result.isLogDamaged ? 13 : 3
       if (damaged.length > 0) {
         runtime.exitCode = 13
-        if (result.intact !== null) output.line(`The newest intact backup is ${result.intact}: tidemark restore ${result.intact} --test`)
+        if (result.intact !== null)
+          output.line(`The newest intact backup is ${result.intact}: ${printable(nextCommand(['restore', result.intact, '--test'], flags))}`)
       }
     })
   })

@@ -5,14 +5,32 @@ import type { Output } from './output.ts'
 const colours = { stored: 'yellow', verified: 'cyan', proven: 'green', damaged: 'red' } as const
 
 /** `list`: newest first, the state in words, never by colour alone. */
-export function renderBackups(output: Output, backups: readonly Backup[]): void {
+export function renderBackups(
+  output: Output,
+  backups: readonly Backup[],
+  { latest, severalClusters }: { readonly latest: ReadonlySet<string>; readonly severalClusters: boolean },
+): void {
   if (backups.length === 0) return output.line('No backups yet. Make one: tidemark backup')
-  const several = new Set(backups.map((backup) => backup.cluster)).size > 1 || new Set(backups.map((backup) => backup.database)).size > 1
-  const header = ['ID', ...(several ? ['DATABASE'] : []), 'TYPE', 'TAKEN (UTC)', 'SIZE', 'STATE', 'PROVEN', 'CLASS', 'KEPT', 'FILE']
+  const withCluster = severalClusters || new Set(backups.map((backup) => backup.cluster)).size > 1
+  const withDatabase = withCluster || new Set(backups.map((backup) => backup.database)).size > 1
+  const header = [
+    'ID',
+    ...(withCluster ? ['CLUSTER'] : []),
+    ...(withDatabase ? ['DATABASE'] : []),
+    'TYPE',
+    'TAKEN (UTC)',
+    'SIZE',
+    'STATE',
+    'PROVEN',
+    'CLASS',
+    'KEPT',
+    'FILE',
+  ]
   const rows = backups.map((backup) => [
     backup.id,
-    ...(several ? [printable(backup.database)] : []),
-    backup.partial ? `${backup.type} (partial)` : backup.type,
+    ...(withCluster ? [printable(backup.cluster)] : []),
+    ...(withDatabase ? [printable(backup.database)] : []),
+    kindOf(backup, latest),
     formatUtc(backup.endedAt),
     formatBytes(backup.storedBytes),
     output.paint(colours[backup.state], backup.state),
@@ -22,6 +40,12 @@ export function renderBackups(output: Output, backups: readonly Backup[]): void 
     printable(backup.fileName),
   ])
   output.line(table([header.map((cell) => output.paint('dim', cell)), ...rows]))
+}
+
+/** What sets a backup apart: the one that `latest` means, and those that it never means. */
+function kindOf({ id, type, partial, safety }: Backup, latest: ReadonlySet<string>): string {
+  const marks = [latest.has(id) ? 'latest' : null, safety ? 'safety' : null, partial ? 'partial' : null].filter((mark) => mark !== null)
+  return marks.length === 0 ? type : `${type} (${marks.join(', ')})`
 }
 
 /** `show`: everything about one backup, and how to open it without Tidemark. */
@@ -56,7 +80,8 @@ export function renderBackup(output: Output, backup: Backup, open: string | null
   }
   if (open !== null) {
     output.line()
-    output.line(`Without Tidemark:  ${open}`)
+    output.line(`Without Tidemark:  createdb restored`)
+    output.line(`                   ${open}`)
   }
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -8,7 +9,7 @@ import { memoryStorage } from '../../storage/memory.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { readObject } from '../bytes.ts'
 import { checkStoredDump } from '../check-stored.ts'
-import { livingBackups } from '../cluster-log.ts'
+import { latestGood, livingBackups } from '../cluster-log.ts'
 import { readClusterLog } from '../commit-log.ts'
 import type { Whereabouts } from '../lease.ts'
 import { readManifest } from '../manifest.ts'
@@ -136,5 +137,47 @@ describe.each([{ inPlace: false }, { inPlace: true }])('adoption, in place: $inP
     const [one, two] = [await scene(await freshRepository()), await scene(await freshRepository())]
     const ids = await Promise.all([one, two].map(async ({ repository, source }) => (await adoptAll(repository, source)).adopted.map((backup) => backup.id)))
     expect(ids[0]).toEqual(ids[1])
+  })
+
+  describe('beside the .info that we wrote', () => {
+    const dump = 'nexo_20260102_020000.dump'
+    const info = 'nexo_20260102_020000.info'
+    const sha256 = () =>
+      createHash('sha256')
+        .update(files.get(dump) ?? '')
+        .digest('hex')
+
+    /** The sources' dumps, of which one has this `.info`. */
+    async function adoptBeside(notes: object): Promise<{ readonly storage: Storage; readonly outcome: AdoptionOutcome; readonly refused: readonly unknown[] }> {
+      const storage = await freshRepository()
+      const { repository, source } = await scene(storage)
+      await source.storage.put(info, Buffer.from(JSON.stringify({ backup_file: dump, tool: 'tidemark 0', ...notes })))
+      const plan = await planAdoption(repository, source, request, context)
+      const outcome = await adoptDumps(repository, plan.dumps, { ...request, run: 'run', source, whereabouts }, context)
+      return { storage, outcome, refused: plan.verdicts.filter(({ verdict }) => verdict === 'refused') }
+    }
+
+    it.for([
+      { notes: { partial: true }, facts: { partial: true, safety: false } },
+      { notes: { partial: 'yes' }, facts: { partial: true, safety: false } },
+      { notes: { safety: true }, facts: { partial: false, safety: true } },
+      { notes: { partial: false, safety: false }, facts: { partial: false, safety: false } },
+    ])('a dump that counts for less keeps counting for less: $notes', async ({ notes, facts }) => {
+      const { storage, outcome } = await adoptBeside(notes)
+      const taken = outcome.adopted.find(({ fileName }) => fileName === dump)
+      expect(taken).toMatchObject(facts)
+      const isWhole = !facts.partial && !facts.safety
+      expect(latestGood(await readClusterLog(storage, 'nexo', context))?.facts.fileName).toBe(isWhole ? dump : 'nexo_20260101_020000.sql')
+    })
+
+    it('a file that is not what we stored is refused, however whole it looks', async () => {
+      const good = await adoptBeside({ checksum: `sha256:${sha256()}` })
+      expect(good.outcome.adopted).toHaveLength(2)
+      const bad = await adoptBeside({ checksum: `sha256:${'0'.repeat(64)}` })
+      expect(bad.outcome.adopted.map(({ fileName }) => fileName)).toEqual(['nexo_20260101_020000.sql'])
+      expect(bad.refused).toEqual([expect.objectContaining({ file: dump, reason: expect.stringContaining('it is not what was stored') as string })])
+      // A file that somebody named anew, or compressed otherwise, is another one.
+      expect((await adoptBeside({ checksum: `sha256:${'0'.repeat(64)}`, backup_file: 'other.dump' })).outcome.adopted).toHaveLength(2)
+    })
   })
 })

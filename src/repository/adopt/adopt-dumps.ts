@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { beyondItsDatabase } from '../../dump/plain-reach.ts'
 import { utc } from '../../kernel/clock.ts'
 import type { Context } from '../../kernel/context.ts'
 import { Failure, isFailure, messageOf } from '../../kernel/failure.ts'
@@ -147,7 +148,7 @@ async function underLease(
         context.emit({
           type: 'warning',
           code: 'clean-up-failed',
-          message: `what this run left in "${repository.name}" could not be removed now (${messageOf(clearing)}); the next run removes it`,
+          message: `what this run left in "${repository.name}" could not be removed now (${messageOf(clearing)}); the next run sees to it`,
         })
       })
     }
@@ -250,7 +251,7 @@ function factsOf({ dump: { dump, notes, verdict }, keys, adoption }: Taking, id:
     partial: verdict.partial,
     committedAs: 'verified',
     adopted: true,
-    safety: false,
+    safety: notes?.safety === true,
   }
 }
 
@@ -270,6 +271,7 @@ function manifestOf(repository: Repository, facts: BackupFacts, { dump }: Taking
     warnings: [...dump.verdict.warnings],
     dumpTool: content.dumpVersion === null ? null : `pg_dump ${content.dumpVersion}`,
     selection: null,
+    beyondDatabase: beyondItsDatabase(content),
   }
 }
 

@@ -10,6 +10,12 @@ export interface ForeignNotes {
   readonly takenAt: Temporal.Instant | null
   /** Level of the outer compression, where it is a digit. */
   readonly compressionLevel: string | null
+  /** A part of a database; what `restore --replace` took of what it replaced. Said by our own: such a dump is never `latest`. */
+  readonly partial: boolean
+  readonly safety: boolean
+  /** Name and `sha256:<hex>` of the file as we stored it. */
+  readonly fileName: string | null
+  readonly checksum: string | null
   /** What is wrong with the file, when it cannot be used. */
   readonly problem: string | null
 }
@@ -32,6 +38,8 @@ export async function readForeignNotes(storage: Storage, key: string, signal: Ab
     const value = fields[name]
     return typeof value === 'string' && value.trim() !== '' && value.length <= 300 ? value.trim() : null
   }
+  // Whoever wrote more than `false` there meant something, and to count a dump for less is the safe side.
+  const isSaid = (name: string) => ![undefined, null, false].includes(fields[name] as null)
   return {
     database: text('database'),
     container: text('container'),
@@ -39,11 +47,27 @@ export async function readForeignNotes(storage: Storage, key: string, signal: Ab
     hostname: text('hostname'),
     takenAt: instantOf(text('created_at')),
     compressionLevel: /^[1-9]$/.test(text('compression') ?? '') ? text('compression') : null,
+    partial: isSaid('partial'),
+    safety: isSaid('safety'),
+    fileName: text('backup_file'),
+    checksum: /^sha256:[0-9a-f]{64}$/.test(text('checksum') ?? '') ? text('checksum') : null,
     problem: null,
   }
 }
 
-const nothing: ForeignNotes = { database: null, container: null, user: null, hostname: null, takenAt: null, compressionLevel: null, problem: null }
+const nothing: ForeignNotes = {
+  database: null,
+  container: null,
+  user: null,
+  hostname: null,
+  takenAt: null,
+  compressionLevel: null,
+  partial: false,
+  safety: false,
+  fileName: null,
+  checksum: null,
+  problem: null,
+}
 
 /** RFC 3339 with an offset, as `date --iso-8601=seconds` writes it; anything else is no certain moment. */
 function instantOf(text: string | null): Temporal.Instant | null {

@@ -1,3 +1,4 @@
+import { beyondItsDatabase } from '../../dump/plain-reach.ts'
 import type { Context } from '../../kernel/context.ts'
 import { Failure } from '../../kernel/failure.ts'
 import type { Storage, StoredObject } from '../../storage/storage.ts'
@@ -168,8 +169,9 @@ async function judge(
     const dump = await readDump(source.storage, object, context)
     if (source.inPlace) requireHonestName(name, dump)
     const notes = infoKey === null ? undefined : await readForeignNotes(source.storage, infoKey, context.signal)
+    requireSameFile(object.key, dump, notes)
     const dated = dateOf(name, notes, object.modifiedAt, request.timeZone, context.clock.now())
-    const partial = isPartialDump(dump)
+    const partial = isPartialDump(dump) || notes?.partial === true
     const warnings = warningsOf(dump, notes, dated, partial)
     const database = dump.content.database ?? notes?.database ?? name.database ?? request.database
     const rows = dump.content.tables.reduce((sum, table) => sum + (table.rows ?? 0), 0)
@@ -221,6 +223,14 @@ function requireHonestName(name: DumpName, dump: ReadDump): void {
   )
 }
 
+/** We wrote the digest of this very file beside it: other bytes are damage, however whole they look. */
+function requireSameFile(key: string, dump: ReadDump, notes: ForeignNotes | undefined): void {
+  if (notes === undefined || notes.checksum === null || notes.fileName !== key.split('/').at(-1) || notes.checksum === `sha256:${dump.sha256}`) return
+  throw new Failure('integrity', `it is not what was stored: its SHA-256 is ${dump.sha256}, and its .info says ${notes.checksum.slice('sha256:'.length)}`, {
+    details: { object: key },
+  })
+}
+
 /** The extension that tells the truth about the content. A custom archive in gzip has none in this repository. */
 export function extensionOfContent({ format, outer }: Pick<ReadDump, 'format' | 'outer'>): string {
   if (format === 'custom' && outer === 'gzip')
@@ -261,10 +271,12 @@ function warningsOf(dump: ReadDump, notes: ForeignNotes | undefined, dated: Date
   const warnings: string[] = []
   if (dated.warning !== null) warnings.push(dated.warning)
   if (notes?.problem !== undefined && notes.problem !== null) warnings.push(notes.problem)
-  if (partial) warnings.push('it holds definitions without rows, or rows without definitions: taken in as partial, never the latest backup')
-  const { suspicious, fingerprint } = dump.content
-  if (suspicious.length > 0)
-    warnings.push(`it holds commands that psql would run on the restoring machine, which no pg_dump writes: ${suspicious.slice(0, 3).join(' · ')}`)
+  if (notes?.partial === true) warnings.push('its .info says that it is a part of a database: taken in as partial, never the latest backup')
+  else if (partial) warnings.push('it holds definitions without rows, or rows without definitions: taken in as partial, never the latest backup')
+  if (notes?.safety === true) warnings.push('its .info says that a restore took it of what it replaced: taken in as such, never the latest backup')
+  const { fingerprint } = dump.content
+  const beyond = beyondItsDatabase(dump.content)
+  if (beyond !== null) warnings.push(beyond)
   const skipped = fingerprint?.notCompared ?? []
   if (skipped.length > 0) warnings.push(`${skipped.length} parts of it have no fingerprint (${skipped[0]?.why ?? ''}), so a drill can only be partial`)
   return warnings
