@@ -66,12 +66,12 @@ describe('restore', () => {
       ['--as', 'template0', '--drop-existing', '--yes'],
       ['--as', 'x'.repeat(64)],
     ]) {
-      const { error } = await shop.room.json<Refused>(['restore', 'latest', ...args], { exitCode: 15, env })
+      const { error } = await shop.room.json<Refused>(['restore', 'shop', ...args], { exitCode: 15, env })
       expect(error.code).toBe('target-unsafe')
     }
     await shop.sql(`CREATE DATABASE ${shop.name}_full`, 'postgres')
     await shop.sql('CREATE TABLE mine (a int)', `${shop.name}_full`)
-    const { error } = await shop.room.json<Refused>(['restore', '--as', `${shop.name}_full`], { exitCode: 15, env })
+    const { error } = await shop.room.json<Refused>(['restore', 'shop', '--as', `${shop.name}_full`], { exitCode: 15, env })
     expect(error.message).toContain('not empty')
     expect([await oidOf(shop, shop.name), await oidOf(shop, other.name)]).toEqual(before)
     expect(await shop.sql('SELECT * FROM mine', `${shop.name}_full`)).toEqual([])
@@ -136,7 +136,7 @@ describe('restore', () => {
     const name = `${shop.name}_restore_test`
     const first = await shop.room.run(['restore', '--test'])
     expect(first.exitCode).toBe(0)
-    expect(first.stdout).toContain(`connect: postgresql://postgres:***@127.0.0.1:${shop.target.port}/${name}`)
+    expect(first.stdout).toContain(`connect: postgresql://postgres@127.0.0.1:${shop.target.port}/${name}`)
     expect(first.stdout).toContain('tidemark undo')
     const oid = await oidOf(shop, name)
     await shop.sql('DELETE FROM orders', name)
