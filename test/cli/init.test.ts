@@ -144,7 +144,7 @@ describe('init', () => {
 
   it.each(['SIGTERM', 'SIGINT'] as const)('%s at a question ends with 130 and writes nothing', async (signal) => {
     await using room = await tidemarkRoom()
-    const terminal = onTerminal(room, ['init'])
+    await using terminal = onTerminal(room, ['init'])
     await terminal.shows('Database URL')
     terminal.signal(signal)
     expect(await terminal.exitCode()).toBe(130)
@@ -153,7 +153,7 @@ describe('init', () => {
 
   it('offers first the profile that acts: none', async () => {
     await using room = await tidemarkRoom()
-    const terminal = onTerminal(room, ['init', '--url', url(), '--name', 'shop', '--repo-path', './backups', '--no-first-backup'])
+    await using terminal = onTerminal(room, ['init', '--url', url(), '--name', 'shop', '--repo-path', './backups', '--no-first-backup'])
     await terminal.shows('Schedule and retention')
     terminal.type('\r')
     expect(await terminal.exitCode()).toBe(0)

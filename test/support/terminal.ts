@@ -6,7 +6,7 @@ import type { TidemarkRoom } from './tidemark-cli.ts'
 const main = resolve(import.meta.dirname, '../../src/cli/main.ts')
 
 /** A `tidemark` that believes it talks to a person. */
-export interface Terminal {
+export interface Terminal extends AsyncDisposable {
   /** Resolves when the text was shown; rejects with everything that was, when the program ended before. */
   shows(text: string): Promise<void>
   type(text: string): void
@@ -45,6 +45,12 @@ export function onTerminal(room: TidemarkRoom, args: readonly string[]): Termina
     type: (text) => void child.stdin.write(text),
     signal: (name) => void programBelow(child.pid ?? 0).then((pid) => process.kill(pid, name)),
     exitCode: () => ended,
+    // A program that ignores what it was told must not outlive its test.
+    [Symbol.asyncDispose]: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return
+      process.kill(await programBelow(child.pid ?? 0), 'SIGKILL')
+      await ended
+    },
   }
 }
 
