@@ -63,6 +63,7 @@ describe('the stage of a run', () => {
     expect(events).toContainEqual(expect.objectContaining({ type: 'note', message: expect.stringContaining(path) }))
   })
 
+  // Only Linux tells boots and PID namespaces apart; elsewhere nothing is known of either, and these cases cannot be told.
   it.skipIf(platform() !== 'linux').for([
     ['of another container', { place: 'pid:[1]' }],
     ['of before a restart, or of another machine', { mark: '00000000-0000-0000-0000-000000000000/1' }],

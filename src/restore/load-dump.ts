@@ -69,7 +69,7 @@ async function loadArchive(staged: StagedDump, request: LoadRequest, context: Co
   const access = pgRestore.container
   await using there = access === null ? null : await putIntoContainer(access, { ...request, staged }, context)
   const list = there === null ? await writeList(request) : there.list
-  // What a container is fed cannot be read in parallel, as little as any stream.
+  // Null: a custom archive reaches the pg_restore of a container by standard input, which several workers cannot read.
   const path = there === null ? staged.path : there.directory
   const args = [
     '--no-password',

@@ -238,6 +238,7 @@ async function smallDisk(sizeMiB: number): Promise<SmallDisk> {
   }
 }
 
+// A disk that is really full or read-only takes a mount, hence root; where that cannot be had, the skips are counted and said.
 describe.skipIf(!mounts)('a disk', () => {
   beforeAll(async () => {
     await using session = await room.source.session()
