@@ -53,7 +53,7 @@ export async function pinBackup(workspace: Workspace, kind: 'pin' | 'unpin', opt
 export interface PinPlan {
   readonly action: 'pin' | 'unpin'
   readonly backup: string
-  readonly database: string
+  readonly database: string | null
   readonly fileName: string
   readonly reason: string
   /** Those that hold it. */
@@ -69,7 +69,7 @@ export async function planPin(workspace: Workspace, kind: 'pin' | 'unpin', optio
   const states = await readStates(open, state.cluster, context)
   const repositories = states.filter((each) => each.state.backups.get(id)?.deleted === null).map(({ repository }) => repository.name)
   const already = record.pinned === (kind === 'pin') ? `; it is ${kind === 'pin' ? 'pinned' : 'not pinned'} already` : ''
-  const lines = [`would ${kind} ${id} of database "${database}" (${fileName}) in ${repositories.join(' and ')}: ${options.reason}${already}`]
+  const lines = [`would ${kind} ${id} of ${database === null ? `cluster "${state.cluster}"` : `database "${database}"`} (${fileName}) in ${repositories.join(' and ')}: ${options.reason}${already}`]
   return { action: kind, backup: id, database, fileName, reason: options.reason, repositories, lines }
 }
 

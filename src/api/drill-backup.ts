@@ -10,7 +10,8 @@ import { openRoutedSession } from '../postgres/route.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Manifest } from '../repository/manifest.ts'
 import { openAdminServer } from './admin-server.ts'
-import { locateBackup } from './list-backups.ts'
+import { locateBackup, type Wanted } from './list-backups.ts'
+import { requireDump } from '../repository/backup.ts'
 import { newRunId } from './run-id.ts'
 import { chooseClusters, openRepositories, reachOf, repositoryNames, requireOneCluster, type Workspace } from './workspace.ts'
 
@@ -77,7 +78,7 @@ export interface DrillPlan {
 export async function planDrill(workspace: Workspace, options: DrillOptions = {}): Promise<DrillPlan> {
   await using stack = new AsyncDisposableStack()
   const { found, cluster, where } = await chooseDrill(workspace, options, stack)
-  const { id, database, storedBytes, tables } = found.record.facts
+  const { id, database, storedBytes, tables } = requireDump(found.record.facts, 'drill it')
   const server =
     where === 'embedded'
       ? 'a private server of its own, started for it and removed afterwards'
@@ -100,7 +101,7 @@ export async function planDrill(workspace: Workspace, options: DrillOptions = {}
 }
 
 async function chooseDrill(workspace: Workspace, options: DrillOptions, stack: AsyncDisposableStack) {
-  const wanted = { text: options.backup ?? 'latest', ...(options.elseIs === undefined ? {} : { elseIs: options.elseIs }) }
+  const wanted: Wanted = { text: options.backup ?? 'latest', family: 'dump', ...(options.elseIs === undefined ? {} : { elseIs: options.elseIs }) }
   requireOneCluster(workspace, options.cluster, wanted.text)
   const named = options.cluster === undefined ? undefined : workspace.settings.clusters[options.cluster]
   const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, named, options.repositories), { tolerant: true }))

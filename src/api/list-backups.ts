@@ -1,6 +1,6 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
-import type { Backup } from '../repository/backup.ts'
+import type { Backup, BackupFamily } from '../repository/backup.ts'
 import { latestGood, livingBackups, type BackupRecord, type ClusterState } from '../repository/cluster-log.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import type { Repository } from '../repository/repository.ts'
@@ -78,6 +78,8 @@ export interface FoundBackup {
 /** Which backup is looked for. */
 export interface Wanted {
   readonly text: string
+  /** Of which family the latest is wanted. */
+  readonly family?: BackupFamily
   /** What else the word might have been and is not, where it was only guessed that a backup is meant. */
   readonly elseIs?: string
 }
@@ -91,7 +93,7 @@ export async function locateBackup(open: Pick<OpenRepositories, 'ask'>, clusters
     for (const { repository, state } of await readStates(open, cluster, context)) {
       try {
         asked.add(`cluster "${cluster}" in repository "${repository.name}"`)
-        found.push({ record: findBackup(state, wanted.text), state, repository })
+        found.push({ record: findBackup(state, wanted.text, wanted.family), state, repository })
       } catch (error) {
         if (!(error instanceof Failure) || error.code !== 'backup-missing') throw error
         last = error

@@ -7,7 +7,8 @@ import { readManifest, type Manifest } from '../repository/manifest.ts'
 import type { Repository } from '../repository/repository.ts'
 import { stageForeignFile } from '../restore/staged-file.ts'
 import { stageBackup, type StagedDump } from '../restore/staged-dump.ts'
-import { locateBackup, type FoundBackup } from './list-backups.ts'
+import { requireDump } from '../repository/backup.ts'
+import { locateBackup, type FoundBackup, type Wanted } from './list-backups.ts'
 import type { RestoreOptions } from './restore-options.ts'
 import { oneCluster, resolveSubject, type Subject } from './subjects.ts'
 import { chooseClusters, openRepositories, repositoryNames, requireOneCluster, type Workspace } from './workspace.ts'
@@ -50,12 +51,13 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
       database: cluster?.target.database ?? 'restored',
     }
   }
-  const wanted = subject.kind === 'backup' ? subject : { text: 'latest' }
+  const wanted: Wanted = subject.kind === 'backup' ? { ...subject, family: 'dump' } : { text: 'latest', family: 'dump' }
   requireOneCluster(workspace, clusterName, wanted.text)
   const open = stack.use(await openRepositories(workspace, repositoryNames(workspace, configured, options.repositories), { tolerant: true }))
   const clusters = await chooseClusters(workspace, open, clusterName, wanted.text)
   const found = await locateBackup(open, clusters, wanted, workspace.context)
   requireOneMeaning(workspace, options, found, wanted.text)
+  const facts = requireDump(found.record.facts, 'restore it to a database')
   const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
   return {
     cluster: workspace.settings.clusters[found.state.cluster] ?? configured ?? fallback,
@@ -64,7 +66,7 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
     state: found.state,
     manifest,
     file: null,
-    database: manifest.backup.database,
+    database: facts.database,
   }
 }
 

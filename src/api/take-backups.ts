@@ -10,6 +10,7 @@ import { asFailure, Failure, isFailure } from '../kernel/failure.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Backup } from '../repository/backup.ts'
 import { sweepStages } from '../repository/stage.ts'
+import { takeBaseBackups } from './take-base-backups.ts'
 import { planBackups, type BackupPlan } from './plan-backups.ts'
 import { newRunId } from './run-id.ts'
 import { listDumpableDatabases } from './source-databases.ts'
@@ -48,11 +49,7 @@ const everything: Selection = { schemaOnly: false, dataOnly: false, tables: [], 
  */
 export async function takeBackups(workspace: Workspace, options: BackupOptions = {}): Promise<BackupResult> {
   const { context } = workspace
-  if (options.type === 'full' || options.type === 'incr') {
-    throw new Failure('usage-invalid', `--type ${options.type} needs base backups, which come with a later version`, {
-      hints: ['take a dump: tidemark backup --type dump'],
-    })
-  }
+  if (options.type === 'full' || options.type === 'incr') return takeBaseBackups(workspace, { ...options, type: options.type })
   const cluster = pickCluster(workspace, options.cluster)
   const selection = options.selection ?? everything
   if (selection.schemaOnly && selection.dataOnly) throw new Failure('usage-invalid', '--schema-only and --data-only exclude each other')

@@ -8,6 +8,7 @@ import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { toolVersion } from '../kernel/version.ts'
 import { derivedName, qualifiedName } from '../postgres/identifiers.ts'
 import { readOwnRights } from '../postgres/own-rights.ts'
+import { requireDump } from '../repository/backup.ts'
 import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
 import { objectOf } from '../repository/check-stored.ts'
 import { append } from '../repository/commit-log.ts'
@@ -60,6 +61,7 @@ const lifetimeHours = 24
  */
 export async function drillDump(request: DrillRequest, open: (manifest: Manifest) => Promise<DrillPlace>, context: Context): Promise<DrillOutcome> {
   const { repository, record } = request
+  const facts = requireDump(record.facts, 'drill it')
   await using stage = await makeStage(request.workDirectory, request.run, context)
   const manifest = await readManifest(repository.storage, record, context.signal)
   if (!holdsDefinitions(manifest))
@@ -85,7 +87,7 @@ export async function drillDump(request: DrillRequest, open: (manifest: Manifest
         source: manifest.source,
         fingerprint: manifest.fingerprint,
         knownTables: record.facts.tables,
-        database: derivedName(record.facts.database, `_drill_${request.run.slice(-4)}`),
+        database: derivedName(facts.database, `_drill_${request.run.slice(-4)}`),
         place: 'create',
         mark: 'drill',
         jobs: request.jobs,
@@ -175,7 +177,7 @@ async function judge(
     run,
     cluster: record.facts.cluster,
     backup: record.facts.id,
-    database: record.facts.database,
+    database: requireDump(record.facts, 'drill it').database,
     outcome: failed ? 'failed' : isPartial ? 'partial' : 'proven',
     at: utc(context.clock.now()),
     host: request.hostName,

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { Failure } from '../kernel/failure.ts'
 
 /** stored: durable; verified: read back and equal to its fingerprint; proven: restored, and the content was equal. `damaged` is none of them. */
 export type BackupState = 'stored' | 'verified' | 'proven' | 'damaged'
@@ -7,13 +8,14 @@ export const tableRowsSchema = z.object({ schema: z.string(), name: z.string(), 
 
 /**
  * What a commit entry says of a backup: the facts that never change. Times are RFC 3339 UTC.
- * `sizeBytes`: bytes out of pg_dump; `storedBytes`: bytes in the storage; `checksum`: `sha256:<hex>` of the stored file
- * (directory format: of its sorted `sha256sum` list).
+ * `sizeBytes`: bytes out of pg_dump, or of the cluster; `storedBytes`: bytes that it added to the storage; `checksum`: `sha256:<hex>` of the stored file
+ * (directory format: of its sorted `sha256sum` list; base backup: of its root).
  */
 export const backupFactsSchema = z.object({
   id: z.string().min(1).max(64),
   cluster: z.string(),
-  database: z.string(),
+  /** Null for a base backup, which is of a whole cluster. */
+  database: z.string().nullable(),
   type: z.enum(['dump', 'full', 'incr']),
   name: z.string().nullable(),
   startedAt: z.string(),
@@ -21,7 +23,8 @@ export const backupFactsSchema = z.object({
   sizeBytes: z.number().int().nonnegative(),
   storedBytes: z.number().int().nonnegative(),
   checksum: z.string(),
-  format: z.enum(['custom', 'plain', 'directory']),
+  /** Of a dump: pg_dump's. A base backup lies in packs. */
+  format: z.enum(['custom', 'plain', 'directory', 'packs']),
   compression: z.string(),
   encryption: z.string().nullable(),
   key: z.string(),
@@ -47,6 +50,26 @@ export const backupFactsSchema = z.object({
 })
 
 export type BackupFacts = z.infer<typeof backupFactsSchema>
+
+/** The facts of a dump, which is of one database. */
+export type DumpFacts = BackupFacts & { readonly type: 'dump'; readonly database: string; readonly format: 'custom' | 'plain' | 'directory' }
+
+export function isDump(facts: BackupFacts): facts is DumpFacts {
+  return facts.type === 'dump' && facts.database !== null && facts.format !== 'packs'
+}
+
+/** Rejects a base backup where only a dump will do; `work` says for what, as an infinitive. */
+export function requireDump(facts: BackupFacts, work: string): DumpFacts {
+  if (isDump(facts)) return facts
+  throw new Failure('usage-invalid', `cannot ${work}: ${facts.id} is a base backup, of the whole cluster "${facts.cluster}"`, {
+    hints: [`restore it to a directory: tidemark restore ${facts.id} --into DIR`, 'see which backups are dumps: tidemark list'],
+  })
+}
+
+/** What `latest` is asked for. */
+export type BackupFamily = 'dump' | 'base'
+
+export const familyOf = ({ type }: Pick<BackupFacts, 'type'>): BackupFamily => (type === 'dump' ? 'dump' : 'base')
 
 /** A backup as `list --json` shows it: its facts, and what the log and the repositories say of it now. */
 export interface Backup extends BackupFacts {

@@ -1,5 +1,5 @@
 import { Failure } from '../kernel/failure.ts'
-import type { BackupFacts, BackupState, Problem } from './backup.ts'
+import { familyOf, type BackupFacts, type BackupFamily, type BackupState, type Problem } from './backup.ts'
 import type { CommitEntry, Holder } from './commit-entry.ts'
 
 /** What a cluster's commit log says: a pure fold over its entries, in order. */
@@ -58,6 +58,25 @@ export function emptyState(cluster: string): ClusterState {
   return { cluster, head: 0, headDigest: null, epoch: 0, open: null, interrupted: [], burntKeys: new Set(), sparedKeys: new Set(), backups: new Map() }
 }
 
+/** A backup before its commit: what it is, and that nothing was said of it yet. */
+export function uncommittedRecord(facts: BackupFacts, manifest: BackupRecord['manifest']): BackupRecord {
+  return {
+    facts,
+    manifest,
+    epoch: 0,
+    entry: 0,
+    order: 0,
+    state: facts.committedAs,
+    problems: [],
+    verifiedAt: null,
+    provenAt: null,
+    restoreSeconds: null,
+    pinned: false,
+    pinReason: null,
+    deleted: null,
+  }
+}
+
 /** Applies one entry. Throws `integrity` for an entry that cannot follow: wrong number, broken chain, unknown backup. */
 export function applyEntry(state: ClusterState, entry: CommitEntry, digest: string): ClusterState {
   const broken = (why: string) =>
@@ -92,19 +111,11 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
       if (state.open.abandoned) throw broken('its run had given up')
       if (state.backups.has(entry.backup.id)) throw broken(`backup ${entry.backup.id} exists already`)
       const record: BackupRecord = {
-        facts: entry.backup,
-        manifest: entry.manifest,
+        ...uncommittedRecord(entry.backup, entry.manifest),
         epoch: entry.epoch,
         entry: entry.number,
         order: entry.relisted === true ? orderByTime(state, entry.backup, entry.number) : entry.number,
-        state: entry.backup.committedAs,
-        problems: [],
         verifiedAt: entry.backup.committedAs === 'verified' ? entry.at : null,
-        provenAt: null,
-        restoreSeconds: null,
-        pinned: false,
-        pinReason: null,
-        deleted: null,
       }
       const committed = entry.relisted === true ? state.open.committed : entry.backup.id
       return { ...next, backups: new Map(state.backups).set(entry.backup.id, record), open: { ...state.open, committed } }
@@ -168,9 +179,11 @@ function newestFirst(a: BackupRecord, b: BackupRecord): number {
   return a.facts.endedAt < b.facts.endedAt ? 1 : a.facts.endedAt > b.facts.endedAt ? -1 : b.entry - a.entry
 }
 
-/** The newest complete backup that is not known to be damaged: what `latest` means. Safety backups of replaced databases are not meant. */
-export function latestGood(state: ClusterState): BackupRecord | undefined {
-  return livingBackups(state).find((record) => record.state !== 'damaged' && !record.facts.partial && !record.facts.safety)
+/** The newest complete backup (of a family) that is not known to be damaged: what `latest` means. Safety backups of replaced databases are not meant. */
+export function latestGood(state: ClusterState, family?: BackupFamily): BackupRecord | undefined {
+  return livingBackups(state).find(
+    ({ state: found, facts }) => found !== 'damaged' && !facts.partial && !facts.safety && (family === undefined || familyOf(facts) === family),
+  )
 }
 
 /** The log lost its place; so its time, between those that the log has in their places, must do. */

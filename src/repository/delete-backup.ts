@@ -10,7 +10,7 @@ import type { Repository } from './repository.ts'
 /** What deleting a backup would do, and why it may be refused. Plain data: `--dry-run` and the question show it. */
 export interface DeletePlan {
   readonly backup: string
-  readonly database: string
+  readonly database: string | null
   readonly fileName: string
   readonly objects: readonly string[]
   readonly freedBytes: number

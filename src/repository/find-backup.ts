@@ -1,5 +1,5 @@
 import { Failure } from '../kernel/failure.ts'
-import type { Backup } from './backup.ts'
+import type { Backup, BackupFamily } from './backup.ts'
 import { latestGood, livingBackups, type BackupRecord, type ClusterState } from './cluster-log.ts'
 import type { Repository } from './repository.ts'
 
@@ -24,13 +24,13 @@ export function describeBackup(record: BackupRecord, repositories: readonly Repo
 
 /**
  * Finds the backup that `wanted` means: `latest` (newest complete one not known to be damaged), an id, a name,
- * a file name, or a unique prefix of an id. Rejects with `backup-missing` or, for two meanings, `usage-invalid`.
+ * a file name, or a unique prefix of an id. `family` says of which family the latest is wanted. Rejects with `backup-missing` or, for two meanings, `usage-invalid`.
  */
-export function findBackup(state: ClusterState, wanted: string): BackupRecord {
+export function findBackup(state: ClusterState, wanted: string, family?: BackupFamily): BackupRecord {
   const living = livingBackups(state)
   if (wanted === 'latest') {
-    const found = latestGood(state)
-    if (found === undefined) throw none(state, living.length === 0 ? 'it has none yet' : 'all of them are partial or damaged')
+    const found = latestGood(state, family)
+    if (found === undefined) throw none(state, living.length === 0 ? 'it has none yet' : noneGood(family))
     return found
   }
   const exact = living.filter(({ facts }) => facts.id === wanted || facts.name === wanted || facts.fileName === wanted || facts.key === wanted)
@@ -46,6 +46,11 @@ export function findBackup(state: ClusterState, wanted: string): BackupRecord {
     })
   }
   return only
+}
+
+function noneGood(family: BackupFamily | undefined): string {
+  if (family === undefined) return 'all of them are partial or damaged'
+  return `it has no ${family === 'dump' ? 'dump' : 'base backup'} that is complete and not damaged`
 }
 
 function none(state: ClusterState, why: string): Failure {

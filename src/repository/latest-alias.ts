@@ -1,7 +1,7 @@
 import type { Context } from '../kernel/context.ts'
 import { isFailure, messageOf } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
-import { isAtLeast } from './backup.ts'
+import { isAtLeast, isDump } from './backup.ts'
 import { isThere } from './bytes.ts'
 import { livingBackups, type ClusterState } from './cluster-log.ts'
 import { listClusters } from './commit-log.ts'
@@ -19,7 +19,7 @@ const extensions = ['.sql', '.sql.gz', '.sql.zst', '.dump', '.dump.zst', '.d']
 export async function updateLatestAlias(storage: Storage, state: ClusterState, context: Context): Promise<void> {
   if (storage.setAlias === undefined || storage.readAlias === undefined) return
   const { readAlias, setAlias } = storage
-  const latest = livingBackups(state).find((record) => isAtLeast(record.state, 'verified') && !record.facts.partial && !record.facts.safety)
+  const latest = livingBackups(state).find((record) => isDump(record.facts) && isAtLeast(record.state, 'verified') && !record.facts.partial && !record.facts.safety)
   const isShared = (await listClusters(storage, context.signal)).some((cluster) => cluster !== state.cluster)
   const cluster = isShared ? state.cluster : null
   const current = latest === undefined ? null : latestAlias(extensionOf(latest.facts.fileName), cluster)

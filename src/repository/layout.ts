@@ -46,6 +46,13 @@ export const manifestKey = (cluster: string, backup: string) => `${manifestsPref
 export const proofKey = (cluster: string, run: string) => `.tidemark/proofs/${clusterSegment(cluster)}/${run}.json`
 export const runKey = (cluster: string, run: string) => `.tidemark/runs/${clusterSegment(cluster)}/${run}.json`
 
+/** Of base backups: docs/base-backups.md "Objects". */
+export const packsPrefix = (cluster: string, run: string) => `.tidemark/packs/${clusterSegment(cluster)}/${run}/`
+export const packObjectKey = (cluster: string, run: string, id: Buffer) => `${packsPrefix(cluster, run)}${id.toString('hex')}.pack`
+export const leavesKey = (cluster: string, run: string) => `.tidemark/leaves/${clusterSegment(cluster)}/${run}.pack`
+export const indexKey = (cluster: string, run: string) => `.tidemark/indexes/${clusterSegment(cluster)}/${run}.pack`
+export const rootKey = (cluster: string, backup: string) => `.tidemark/roots/${clusterSegment(cluster)}/${backup}.pack`
+
 export function commitNumberOf(key: string): number | undefined {
   const match = /\/(\d{10})\.json$/.exec(key)
   return match === null ? undefined : Number(match[1])

@@ -1,6 +1,6 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure, isFailure } from '../kernel/failure.ts'
-import type { BackupState, Problem } from '../repository/backup.ts'
+import { requireDump, type BackupState, type Problem } from '../repository/backup.ts'
 import { checkStoredDump, objectOf } from '../repository/check-stored.ts'
 import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
 import type { NewEntry } from '../repository/commit-entry.ts'
@@ -51,7 +51,7 @@ export async function verifyBackup(repository: Repository, state: ClusterState, 
 }
 
 async function readWhole(repository: Repository, record: BackupRecord, context: Context): Promise<{ readBytes: number; problem: Problem | null }> {
-  const { facts } = record
+  const facts = requireDump(record.facts, 'read it back as a dump')
   try {
     const manifest = await readManifest(repository.storage, record, context.signal)
     const { readBytes, content } = await checkStoredDump(

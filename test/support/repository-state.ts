@@ -6,6 +6,7 @@ import { readClusterLog } from '../../src/repository/commit-log.ts'
 import { commitKey, manifestKey, repositoryKey } from '../../src/repository/layout.ts'
 import { readManifest } from '../../src/repository/manifest.ts'
 import type { Context } from '../../src/kernel/context.ts'
+import { requireDump } from '../../src/repository/backup.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 
 /** Every object of a storage with its bytes, and its aliases; what a new process would find. */
@@ -69,7 +70,7 @@ export async function repositoryProblems(
   for (const record of livingBackups(state)) {
     try {
       const manifest = await readManifest(storage, record)
-      await checkStoredDump(storage, { ...manifest, format: record.facts.format, fileName: record.facts.fileName }, context)
+      await checkStoredDump(storage, { ...manifest, format: requireDump(record.facts, 'check it').format, fileName: record.facts.fileName }, context)
       for (const file of manifest.files) if (!now.objects.has(file.key)) problems.push(`backup ${record.facts.id} is listed and lacks ${file.key}`)
     } catch (error) {
       problems.push(`backup ${record.facts.id} is listed and does not verify: ${String(error)}`)

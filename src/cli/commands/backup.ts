@@ -111,11 +111,11 @@ function renderBackups(output: Output, { backups, warnings }: BackupResult & { r
     const state = output.paint(backup.state === 'stored' ? 'yellow' : 'green', backup.state.toUpperCase())
     const seconds = Temporal.Instant.from(backup.endedAt).since(Temporal.Instant.from(backup.startedAt)).total('seconds')
     output.line(`backup ${output.paint('bold', backup.id)}  ${state}   ${printable(backup.path ?? backup.key)}`)
-    output.line(
-      `  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}; ${backup.tables.length} tables`,
-    )
+    const stored = `stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}`
+    if (backup.database === null) output.line(`  ${backup.type}: ${formatBytes(backup.sizeBytes)} of cluster "${printable(backup.cluster)}" ${stored}; WAL ${backup.startLsn ?? ''} → ${backup.stopLsn ?? ''}`)
+    else output.line(`  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" ${stored}; ${backup.tables.length} tables`)
     renderLeftOut(output, backup.leftOut ?? [])
-    if (backup.state !== 'stored' && !backup.partial) output.line(`  not yet proven: ${printable(nextCommand(['drill', backup.id], flags))}`)
+    if (backup.state !== 'stored' && !backup.partial && backup.type === 'dump') output.line(`  not yet proven: ${printable(nextCommand(['drill', backup.id], flags))}`)
   }
   for (const warning of warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning, true)}`)
 }

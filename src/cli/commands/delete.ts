@@ -34,7 +34,7 @@ export function deleteCommand(): Command {
         approve: async (plans) => {
           const lines = plans.map(
             ({ repository, plan }) =>
-              `${plan.backup} of database "${printable(plan.database)}" from repository ${repository} (${printable(plan.fileName)}, ${formatBytes(plan.freedBytes)})`,
+              `${plan.backup} of ${plan.database === null ? 'a whole cluster' : `database "${printable(plan.database)}"`} from repository ${repository} (${printable(plan.fileName)}, ${formatBytes(plan.freedBytes)})`,
           )
           await runtime.confirm(`Delete ${lines.join(' and ')}?`, { yes: flags.yes })
         },

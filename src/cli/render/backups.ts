@@ -29,7 +29,7 @@ export function renderBackups(
   const rows = backups.map((backup) => [
     backup.id,
     ...(withCluster ? [printable(backup.cluster)] : []),
-    ...(withDatabase ? [printable(backup.database)] : []),
+    ...(withDatabase ? [printable(backup.database ?? '–')] : []),
     kindOf(backup, latest),
     formatUtc(backup.endedAt),
     formatBytes(backup.storedBytes),
@@ -52,12 +52,12 @@ function kindOf({ id, type, partial, safety }: Backup, latest: ReadonlySet<strin
 export function renderBackup(output: Output, backup: Backup, open: string | null): void {
   const rows: (readonly string[])[] = [
     ['id', backup.id],
-    ['database', `${printable(backup.database)} (cluster ${printable(backup.cluster)})`],
+    backup.database === null ? ['cluster', printable(backup.cluster)] : ['database', `${printable(backup.database)} (cluster ${printable(backup.cluster)})`],
     ['state', `${output.paint(colours[backup.state], backup.state)}${backup.provenAt === null ? '' : `, proven ${formatUtc(backup.provenAt)} UTC`}`],
     ['taken', `${formatUtc(backup.startedAt)} → ${formatUtc(backup.endedAt)} UTC`],
     ['file', printable(backup.path ?? backup.key)],
     ['format', `${backup.format}, ${backup.compression}${backup.partial ? ', partial' : ''}`],
-    ['size', `${formatBytes(backup.storedBytes)} stored, ${formatBytes(backup.sizeBytes)} out of pg_dump`],
+    ['size', `${formatBytes(backup.storedBytes)} stored, ${formatBytes(backup.sizeBytes)} ${backup.type === 'dump' ? 'out of pg_dump' : 'in the cluster'}`],
     ['checksum', backup.checksum],
     ['server', `PostgreSQL ${printable(backup.postgresVersion ?? 'unknown')}`],
     ['repositories', backup.repositories.map((name) => printable(name)).join(', ')],

@@ -12,6 +12,7 @@ export interface ProgressListener {
 
 const words: Record<Step, string> = {
   dump: 'dumping',
+  'base-backup': 'copying',
   upload: 'storing',
   'read-back': 'reading back',
   fetch: 'fetching',

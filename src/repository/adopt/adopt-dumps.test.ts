@@ -6,6 +6,7 @@ import { faultyStorage, type Fault } from '../../../test/support/faulty-storage.
 import { systemClock } from '../../kernel/clock.ts'
 import type { Context } from '../../kernel/context.ts'
 import { memoryStorage } from '../../storage/memory.ts'
+import { requireDump } from '../backup.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { readObject } from '../bytes.ts'
 import { checkStoredDump } from '../check-stored.ts'
@@ -56,7 +57,7 @@ async function readAllBackups(storage: Storage): Promise<number> {
     await checkStoredDump(
       storage,
       {
-        format: record.facts.format,
+        format: requireDump(record.facts, 'check it').format,
         fileName: record.facts.fileName,
         files: manifest.files,
         plainBytes: manifest.plainBytes,

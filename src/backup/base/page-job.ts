@@ -1,0 +1,57 @@
+import type { KeyKind } from '../../packs/pack-format.ts'
+
+/** What is said between the main thread and the threads that look into pages. Plain data. */
+
+export interface PageWorkerSetup {
+  readonly pageBytes: number
+  /** Of zstd. */
+  readonly level: number
+  /** The repository's id, 16 bytes. */
+  readonly repository: Uint8Array
+  readonly keyKind: KeyKind
+  readonly key: Uint8Array | null
+  readonly hashKey: Uint8Array
+  /** Shared memory of all slots; each has `slotBytes`. */
+  readonly slots: SharedArrayBuffer
+  readonly slotBytes: number
+}
+
+/** A row of pages of one file, or the whole of a small one. */
+export interface Piece {
+  /** Where it lies in the slot. */
+  readonly offset: number
+  readonly bytes: number
+}
+
+export interface PageJob {
+  readonly kind: 'pages'
+  readonly job: number
+  readonly slot: number
+  readonly pieces: readonly Piece[]
+  /** For each page of the pieces, in order: the hash that it had before. Null where nothing is compared. */
+  readonly prior: Uint8Array | null
+  /** For each page: 1 where an equal page need not be kept. */
+  readonly compare: Uint8Array | null
+}
+
+export type ToWorker = PageJob | { readonly kind: 'finish' }
+
+/** Numbers in a row of `runs`: first page of the job, pages, pack (by the worker's count), frame, offset in its content. */
+export const runFields = 5
+
+export interface PagesDone {
+  readonly job: number
+  readonly hashes: Uint8Array
+  /** Where the pages that were kept lie, in their order; a run never goes beyond its piece. */
+  readonly runs: Uint32Array
+}
+
+/** Bytes of the worker's packs, in order. */
+export type PackOutput =
+  | { readonly kind: 'begin'; readonly id: Uint8Array; readonly bytes: Uint8Array }
+  | { readonly kind: 'frame'; readonly bytes: Uint8Array; readonly content: number }
+  | { readonly kind: 'end'; readonly bytes: Uint8Array }
+
+export type FromWorker =
+  | { readonly kind: 'done'; readonly done: PagesDone; readonly output: readonly PackOutput[] }
+  | { readonly kind: 'finished'; readonly output: readonly PackOutput[] }

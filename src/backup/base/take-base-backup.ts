@@ -1,0 +1,182 @@
+import { utc } from '../../kernel/clock.ts'
+import type { Context } from '../../kernel/context.ts'
+import { asFailure, isFailure, messageOf } from '../../kernel/failure.ts'
+import { toolVersion } from '../../kernel/version.ts'
+import { formatLsn } from '../../pgdata/lsn.ts'
+import type { Backup, BackupFacts } from '../../repository/backup.ts'
+import { openBaseBackup, type OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
+import type { PackKeys } from '../../repository/base/pack-keys.ts'
+import { removeRunObjects } from '../../repository/base/run-objects.ts'
+import { describeBackup, findBackup } from '../../repository/find-backup.ts'
+import { categoryOf, rootKey } from '../../repository/layout.ts'
+import { takeLease, type Lease } from '../../repository/lease.ts'
+import type { Repository } from '../../repository/repository.ts'
+import type { BaseBackupRequest } from './base-request.ts'
+import { choosePrior, type Prior } from './choose-prior.ts'
+import { openBaseSource, type BaseSource } from './open-base-source.ts'
+import { createPageStore, type RunKeys, type StoredPages } from './page-store.ts'
+import { readBackBase } from './read-back-base.ts'
+import { storeRoot, type StoredRoot } from './store-root.ts'
+import { streamCluster, type StreamedCluster } from './stream-cluster.ts'
+
+export interface BaseOutcome {
+  readonly backup: Backup
+  readonly warnings: readonly string[]
+  /** Pages of the source are bad, or what should be in the backup could not be read: exit code 3. */
+  readonly partial: boolean
+}
+
+/** What opens and seals packs; null where the repository is not sealed. */
+export interface BaseKeys {
+  readonly seal: RunKeys
+  readonly open: PackKeys
+}
+
+/** Takes a base backup of a cluster into one repository: the whole story. Rejects without leaving anything that counts. */
+export async function takeBaseBackup(request: BaseBackupRequest, repository: Repository, keys: BaseKeys | null, context: Context): Promise<BaseOutcome> {
+  const startedAt = context.clock.now()
+  await using source = await openBaseSource(request, context)
+  await using lease = await takeLease(
+    repository.storage,
+    { cluster: request.cluster, run: request.run, verb: 'backup', objects: () => [] },
+    request.whereabouts,
+    context,
+  )
+  try {
+    const prior = await choosePrior(request, { repository, state: lease.state(), keys: keys?.open ?? null }, source.facts, context)
+    for (const why of prior.why) context.emit({ type: 'note', message: why })
+
+    const { streamed, pages } = await readCluster(request, { source, repository, prior: prior.backup, keys: keys?.seal ?? null }, context)
+    const { warnings, partial } = judgeSource(source, streamed)
+    const facts = describeBase(request, { source, streamed, pages, prior: prior.backup, sealed: keys !== null }, { startedAt, endedAt: context.clock.now() })
+    const root = { facts, source: source.facts, server: streamed.server, pages, prior: prior.backup, why: prior.why, warnings, keys: keys?.seal ?? null }
+    const stored = await storeRoot(repository, root, context)
+
+    // Read back before the commit: what cannot be read again never exists as a backup.
+    const state = request.verify ? await stateAfterReadBack(request, { repository, stored, prior, keys: keys?.open ?? null }, context) : 'stored'
+    const committed: BackupFacts = { ...stored.facts, committedAs: state }
+    await lease.append({ kind: 'backup', epoch: lease.epoch, backup: committed, manifest: stored.manifest, run: request.run })
+    const isTidy = await endLease(lease, context, warnings)
+    return {
+      backup: describeBackup(findBackup(lease.state(), request.run), [repository], [...source.facts.leftOut]),
+      warnings,
+      partial: partial || !isTidy,
+    }
+  } catch (error) {
+    await giveUp(repository, lease, request, context)
+    throw error
+  }
+}
+
+async function readCluster(
+  request: BaseBackupRequest,
+  {
+    source,
+    repository,
+    prior,
+    keys,
+  }: { readonly source: BaseSource; readonly repository: Repository; readonly prior: OpenBaseBackup | null; readonly keys: RunKeys | null },
+  context: Context,
+): Promise<{ readonly streamed: StreamedCluster; readonly pages: StoredPages }> {
+  const { cluster, run, threads, level } = request
+  await using store = createPageStore({ repository, cluster, run, keys, pageBytes: source.facts.pageBytes, threads, level, prior }, context)
+  const streamed = await streamCluster(source, store, run, context)
+  return { streamed, pages: await store.finish() }
+}
+
+/** Bad pages of the source do not stop a backup, which may be the last one there will be; they are said, every time. */
+function judgeSource(source: BaseSource, { server }: StreamedCluster): { readonly warnings: string[]; readonly partial: boolean } {
+  const warnings = source.facts.leftOut.map(({ what, why }) => `${what} is not in the backup: ${why}`)
+  const { checksumFailures } = server
+  if (checksumFailures === null) return { warnings, partial: false }
+  warnings.push('the source has pages that fail their checksum; keep older backups until it is mended', ...checksumFailures.warnings)
+  return { warnings, partial: true }
+}
+
+interface TakenBase {
+  readonly source: BaseSource
+  readonly streamed: StreamedCluster
+  readonly pages: StoredPages
+  readonly prior: OpenBaseBackup | null
+  readonly sealed: boolean
+}
+
+function describeBase(
+  request: BaseBackupRequest,
+  { source, streamed, pages, prior, sealed }: TakenBase,
+  { startedAt, endedAt }: { readonly startedAt: Temporal.Instant; readonly endedAt: Temporal.Instant },
+): BackupFacts {
+  const { server } = streamed
+  return {
+    id: request.run,
+    cluster: request.cluster,
+    database: null,
+    type: prior === null ? 'full' : 'incr',
+    name: request.name,
+    startedAt: utc(startedAt),
+    endedAt: utc(endedAt),
+    sizeBytes: streamed.sizeBytes,
+    storedBytes: pages.storedBytes,
+    checksum: '',
+    format: 'packs',
+    compression: `zstd:${request.level}`,
+    encryption: sealed ? 'aes-256-gcm' : null,
+    key: rootKey(request.cluster, request.run),
+    fileName: `${request.run}.pack`,
+    postgresVersion: source.facts.version,
+    startLsn: formatLsn(server.startLsn),
+    stopLsn: formatLsn(server.stopLsn),
+    timeline: server.startTimeline,
+    tables: [],
+    category: categoryOf(startedAt.toZonedDateTimeISO(request.timeZone).toPlainDate()),
+    container: null,
+    user: request.target.user,
+    hostname: request.hostName,
+    toolVersion,
+    partial: false,
+    safety: false,
+    committedAs: 'stored',
+    adopted: false,
+  }
+}
+
+/** `verified` only where every page was read back, by this run or by an earlier one. */
+async function stateAfterReadBack(
+  request: BaseBackupRequest,
+  { repository, stored, prior, keys }: { readonly repository: Repository; readonly stored: StoredRoot; readonly prior: Prior; readonly keys: PackKeys | null },
+  context: Context,
+): Promise<BackupFacts['committedAs']> {
+  const backup = await openBaseBackup(repository, stored.record, keys, context)
+  await readBackBase(repository, backup, { run: request.run, threads: request.threads }, context)
+  if (prior.backup === null || prior.backup.record.state !== 'stored') return 'verified'
+  const { id } = prior.backup.record.facts
+  context.emit({ type: 'note', message: `the backup shares pages with ${id}, which nobody has read back yet, so it is stored, not verified: tidemark verify ${request.run}` })
+  return 'stored'
+}
+
+/** False when the log was changed right after the commit, so that the backup may not be in it any more. */
+async function endLease(lease: Lease, context: Context, warnings: string[]): Promise<boolean> {
+  try {
+    await lease.end('ok')
+    return true
+  } catch (error) {
+    warnings.push(`the backup is committed, but tidying up failed: ${asFailure(error).message}`)
+    context.emit({ type: 'warning', code: 'tidy-failed', message: `the backup is committed, but tidying up failed: ${messageOf(error)}` })
+    return !isFailure(error, 'integrity')
+  }
+}
+
+/** What the run wrote is removed, unless it turns out to be committed, or another run took over: that one sees to it. */
+async function giveUp(repository: Repository, lease: Lease, { cluster, run }: BaseBackupRequest, context: Context): Promise<void> {
+  try {
+    if ((await lease.abandon()) === 'abandoned') await removeRunObjects(repository.storage, { cluster, run })
+    await lease.end(context.signal.aborted ? 'cancelled' : 'failed')
+  } catch (error) {
+    if (isFailure(error, 'locked')) return
+    context.emit({
+      type: 'warning',
+      code: 'clean-up-failed',
+      message: `what this run left in "${repository.name}" could not be removed now (${messageOf(error)}); the next run sees to it`,
+    })
+  }
+}
