@@ -4,7 +4,7 @@ const verbs = ['backup', 'verify', 'restore']
 
 export const rooms = {
   kernel: { imports: [], types: [] },
-  postgres: { imports: ['kernel'], types: [] },
+  postgres: { imports: ['kernel', 'stream'], types: [] },
   storage: { imports: ['kernel'], types: [] },
   stream: { imports: ['kernel'], types: [] },
   seal: { imports: ['kernel', 'stream'], types: [] },

@@ -95,7 +95,7 @@ async function openToLook(workspace: Workspace, name: string, stack: AsyncDispos
     return await openRepository(name, storage, workspace.context.signal)
   } catch (error) {
     if (!isFailure(error, 'repository-missing')) throw error
-    return { name, id: '', layout: settings.layout, storage }
+    return { name, id: '', layout: settings.layout, storage, keyring: null }
   }
 }
 

@@ -69,7 +69,9 @@ export async function planPin(workspace: Workspace, kind: 'pin' | 'unpin', optio
   const states = await readStates(open, state.cluster, context)
   const repositories = states.filter((each) => each.state.backups.get(id)?.deleted === null).map(({ repository }) => repository.name)
   const already = record.pinned === (kind === 'pin') ? `; it is ${kind === 'pin' ? 'pinned' : 'not pinned'} already` : ''
-  const lines = [`would ${kind} ${id} of ${database === null ? `cluster "${state.cluster}"` : `database "${database}"`} (${fileName}) in ${repositories.join(' and ')}: ${options.reason}${already}`]
+  const lines = [
+    `would ${kind} ${id} of ${database === null ? `cluster "${state.cluster}"` : `database "${database}"`} (${fileName}) in ${repositories.join(' and ')}: ${options.reason}${already}`,
+  ]
   return { action: kind, backup: id, database, fileName, reason: options.reason, repositories, lines }
 }
 
@@ -92,7 +94,7 @@ export async function deleteBackup(
     const state = await readClusterLog(repository.storage, found.state.cluster, context)
     const record = state.backups.get(id)
     if (record === undefined || record.deleted !== null) continue
-    holders.push({ repository, plan: await planDelete(repository, state, record, context) })
+    holders.push({ repository, plan: await planDelete(repository, { state, record, keys: null }, context) })
   }
   const plans = holders.map(({ repository, plan }) => ({ repository: repository.name, plan }))
   if (options.dryRun) return { plans, deleted: false }
@@ -112,7 +114,7 @@ export async function deleteBackup(
       // Planned again under the lease: what was asked about may have changed while somebody read the question.
       const record = lease.state().backups.get(id)
       if (record !== undefined && record.deleted === null) {
-        const plan = await planDelete(repository, lease.state(), record, context)
+        const plan = await planDelete(repository, { state: lease.state(), record, keys: null }, context)
         await executeDelete(repository, lease, { plan, reason: options.reason, run }, context)
       }
       await lease.end('ok')

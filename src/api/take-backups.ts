@@ -10,7 +10,7 @@ import { asFailure, Failure, isFailure } from '../kernel/failure.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { Backup } from '../repository/backup.ts'
 import { sweepStages } from '../repository/stage.ts'
-import { takeBaseBackups } from './take-base-backups.ts'
+import { dumpOptionIn, takeBaseBackups } from './take-base-backups.ts'
 import { planBackups, type BackupPlan } from './plan-backups.ts'
 import { newRunId } from './run-id.ts'
 import { listDumpableDatabases } from './source-databases.ts'
@@ -23,6 +23,8 @@ export interface BackupOptions {
   readonly allDatabases?: boolean
   readonly name?: string | null
   readonly nameUnique?: boolean
+  /** Who reads the files of a base backup: the server, or we where they lie on this machine. */
+  readonly reader?: 'auto' | 'stream' | 'direct'
   readonly format?: 'custom' | 'plain' | 'directory'
   readonly compress?: string
   readonly selection?: Selection
@@ -49,8 +51,11 @@ const everything: Selection = { schemaOnly: false, dataOnly: false, tables: [], 
  */
 export async function takeBackups(workspace: Workspace, options: BackupOptions = {}): Promise<BackupResult> {
   const { context } = workspace
-  if (options.type === 'full' || options.type === 'incr') return takeBaseBackups(workspace, { ...options, type: options.type })
   const cluster = pickCluster(workspace, options.cluster)
+  const { type = 'auto' } = options
+  // What only a dump can be asked for means a dump.
+  if (type === 'full' || type === 'incr' || (type === 'auto' && cluster.base.enabled && dumpOptionIn(options) === null))
+    return takeBaseBackups(workspace, { ...options, type })
   const selection = options.selection ?? everything
   if (selection.schemaOnly && selection.dataOnly) throw new Failure('usage-invalid', '--schema-only and --data-only exclude each other')
   const compression = options.compress === undefined ? cluster.dump.compression : parseWithUsage(options.compress)

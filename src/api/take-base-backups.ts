@@ -2,15 +2,12 @@ import { takeBaseBackup } from '../backup/base/take-base-backup.ts'
 import type { BaseBackupRequest } from '../backup/base/base-request.ts'
 import { openBaseSource } from '../backup/base/open-base-source.ts'
 import type { ClusterSettings } from '../config/settings.ts'
-import { parseCompression } from '../config/compression.ts'
+import { parseZstd } from '../config/compression.ts'
 import { Failure, messageOf } from '../kernel/failure.ts'
 import type { Backup } from '../repository/backup.ts'
 import { newRunId } from './run-id.ts'
 import type { BackupOptions, BackupResult } from './take-backups.ts'
 import { openRepositories, pickCluster, reachOf, repositoryNames, type Workspace } from './workspace.ts'
-
-/** More threads than this only wait for the server and the storage. */
-const mostThreads = 8
 
 /** Takes a base backup of a cluster into each of its repositories, one after the other: what lies in a pack is sealed for one repository. */
 export async function takeBaseBackups(workspace: Workspace, options: BackupOptions & { readonly type: BaseBackupRequest['type'] }): Promise<BackupResult> {
@@ -46,15 +43,16 @@ export async function takeBaseBackups(workspace: Workspace, options: BackupOptio
       if (!(error instanceof Failure)) throw error
       failures.push(error)
       warnings.push(`repository "${repository.name}" failed: ${messageOf(error)}`)
-      if (open.repositories.length > 1) context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${repository.name}" failed: ${messageOf(error)}` })
+      if (open.repositories.length > 1)
+        context.emit({ type: 'warning', code: 'repository-failed', message: `repository "${repository.name}" failed: ${messageOf(error)}` })
     }
   }
   if (backups.length === 0) throw failures[0]
   return { kind: 'done', backups, warnings, partial: partial || failures.length > 0 }
 }
 
-/** A base backup is of the whole cluster: what chooses databases, tables or formats must not be ignored. */
-function refuseDumpOptions(options: BackupOptions): void {
+/** The flag of an option that chooses databases, tables or formats, which only a dump can be asked for; null when there is none. */
+export function dumpOptionIn(options: BackupOptions): string | null {
   const { selection } = options
   const given = [
     (options.databases ?? []).length > 0 ? '--database' : null,
@@ -65,14 +63,24 @@ function refuseDumpOptions(options: BackupOptions): void {
     (selection?.tables ?? []).length > 0 ? '--table' : null,
     (selection?.schemas ?? []).length > 0 ? '--schema' : null,
     (selection?.excludeTables ?? []).length > 0 ? '--exclude-table' : null,
-  ].find((flag) => flag !== null)
-  if (given === undefined) return
+  ]
+  return given.find((flag) => flag !== null) ?? null
+}
+
+/** A base backup is of the whole cluster: none of them must be ignored. */
+function refuseDumpOptions(options: BackupOptions): void {
+  const given = dumpOptionIn(options)
+  if (given === null) return
   throw new Failure('usage-invalid', `${given} is for dumps; a base backup is always of the whole cluster`, {
     hints: [`take a dump: tidemark backup --type dump ${given} …`],
   })
 }
 
-function describeRequest(workspace: Workspace, cluster: ClusterSettings, options: BackupOptions & { readonly type: BaseBackupRequest['type'] }): BaseBackupRequest {
+function describeRequest(
+  workspace: Workspace,
+  cluster: ClusterSettings,
+  options: BackupOptions & { readonly type: BaseBackupRequest['type'] },
+): BaseBackupRequest {
   const { machine, context } = workspace
   return {
     run: newRunId(context),
@@ -80,9 +88,10 @@ function describeRequest(workspace: Workspace, cluster: ClusterSettings, options
     target: options.target ?? cluster.target,
     reach: reachOf(workspace),
     type: options.type,
+    reader: options.reader ?? cluster.base.reader,
     name: options.name ?? null,
-    threads: options.jobs ?? Math.min(machine.cpus, mostThreads),
-    level: levelOf(options.compress),
+    threads: options.jobs ?? cluster.base.jobs,
+    level: options.compress === undefined ? cluster.base.level : levelOf(options.compress),
     verify: options.verify ?? true,
     timeZone: cluster.timeZone,
     hostName: machine.hostName,
@@ -90,10 +99,10 @@ function describeRequest(workspace: Workspace, cluster: ClusterSettings, options
   }
 }
 
-/** zstd, whose lowest level is as small as the third on most pages, and half as slow again. */
-function levelOf(compress: string | undefined): number {
-  if (compress === undefined) return 1
-  const compression = parseCompression(compress)
-  if (compression.method !== 'zstd') throw new Failure('usage-invalid', `--compress ${compress}: base backups are compressed with zstd`, { hints: ['--compress zstd:1 … zstd:19'] })
-  return compression.level
+function levelOf(compress: string): number {
+  try {
+    return parseZstd(compress).level
+  } catch (error) {
+    throw new Failure('usage-invalid', `--compress ${compress}: ${messageOf(error)}`, { cause: error })
+  }
 }

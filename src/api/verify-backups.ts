@@ -1,6 +1,7 @@
 import { Failure, isFailure } from '../kernel/failure.ts'
 import { latestGood } from '../repository/cluster-log.ts'
 import { verifyBackup, type VerifiedBackup } from '../verify/verify-backup.ts'
+import { createPagesLookedAt, type PagesLookedAt } from '../verify/pages-looked-at.ts'
 import { verifyFile } from '../verify/verify-file.ts'
 import { locateBackup, mergeStates, type Wanted } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
@@ -50,7 +51,7 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
     named.size === 0
       ? await chooseClusters(workspace, open, undefined, ids.length === 0 && options.all !== true ? 'latest' : undefined)
       : (await Promise.all([...named].map((name) => chooseClusters(workspace, open, name)))).flat()
-  const run = newRunId(workspace.context)
+  const run: VerifyRun = { run: newRunId(workspace.context), looked: new Map() }
 
   for (const each of clusters) {
     const states = await readStates(open, each, workspace.context)
@@ -79,18 +80,30 @@ export async function verifyBackups(workspace: Workspace, options: VerifyOptions
   return { backups: results, intact, warnings: notAsked(open), isLogDamaged: open.failed.some(({ error }) => isFailure(error, 'integrity', 'object-missing')) }
 }
 
+interface VerifyRun {
+  readonly run: string
+  /** By repository: what was read of base backups. */
+  readonly looked: Map<string, PagesLookedAt>
+}
+
+/** More threads than this only wait for the storage. */
+const mostThreads = 8
+
 /** One result per backup; the worst of its copies counts, and a damaged copy names its repository. */
 async function verifyEverywhere(
   workspace: Workspace,
   states: Awaited<ReturnType<typeof readStates>>,
   id: string,
-  run: string,
+  { run, looked }: VerifyRun,
 ): Promise<readonly VerifiedBackup[]> {
   const results: VerifiedBackup[] = []
   for (const { repository, state } of states) {
     const record = state.backups.get(id)
     if (record === undefined || record.deleted !== null) continue
-    const result = await verifyBackup(repository, state, record, run, workspace.context)
+    const seen = looked.get(repository.name) ?? createPagesLookedAt()
+    looked.set(repository.name, seen)
+    const request = { run, threads: Math.min(workspace.machine.cpus, mostThreads), keys: null, looked: seen }
+    const result = await verifyBackup(repository, { state, record }, request, workspace.context)
     results.push(
       states.length === 1
         ? result

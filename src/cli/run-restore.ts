@@ -17,11 +17,7 @@ export async function runRestore(runtime: Runtime, typed: string | undefined, fl
   if (flags.latest === true && named !== undefined && named !== 'latest')
     throw new Failure('usage-invalid', `two backups are named: "${named}" and --latest`, { hints: ['name one of them'] })
   const wanted = typed ?? (flags.latest === true ? 'latest' : undefined)
-  if (flags.to !== undefined || flags.into !== undefined) {
-    throw new Failure('usage-invalid', '--to and --into need base backups, which come with a later version', {
-      hints: ['restore the newest dump before the moment: tidemark list'],
-    })
-  }
+  refuseDirectoryFlags(flags)
   const outcome = await restoreBackup(await runtime.workspace(), {
     ...optionsOf(wanted, flags),
     approve: async (plan) => {
@@ -44,6 +40,24 @@ export async function runRestore(runtime: Runtime, typed: string | undefined, fl
   renderResult(output, outcome, flags)
   if (outcome.partial) runtime.exitCode = 3
   if (outcome.result.checks.some((check) => !check.ok)) runtime.exitCode = 1
+}
+
+/** What only a base backup knows must not be ignored for a dump. */
+function refuseDirectoryFlags(flags: RestoreFlags): void {
+  if (flags.to !== undefined) {
+    throw new Failure('usage-invalid', '--to needs archived WAL, which comes with a later version', {
+      hints: ['restore the newest dump before the moment: tidemark list', 'or the newest base backup: tidemark restore --into DIR'],
+    })
+  }
+  const given = [
+    flags.delta === true ? '--delta' : null,
+    flags.start === true ? '--start' : null,
+    flags.port !== undefined ? '--port' : null,
+    flags.tablespaceMap !== undefined ? '--tablespace-map' : null,
+    typeof flags.owner === 'string' ? '--owner' : null,
+  ].find((flag) => flag !== null)
+  if (given !== undefined)
+    throw new Failure('usage-invalid', `${given} is for base backups, which are restored to a directory`, { hints: ['name the directory: --into DIR'] })
 }
 
 function question(plan: RestorePlan): string {
@@ -70,7 +84,7 @@ function optionsOf(wanted: string | undefined, flags: RestoreFlags): RestoreOpti
     append: flags.append,
     server: flags.server,
     jobs: flags.jobs,
-    noOwner: !flags.owner,
+    noOwner: flags.owner === false,
     noPrivileges: !flags.privileges,
     roleMap: flags.roleMap === undefined ? undefined : parseRoleMap(flags.roleMap),
     runSql: flags.runSql,

@@ -2,14 +2,14 @@ import { Failure } from '../kernel/failure.ts'
 import type { Services } from '../postgres/connection-parameters.ts'
 import { parseConnectionUrl } from '../postgres/connection-url.ts'
 import type { ConnectionTarget, ContainerTarget, TlsOptions } from '../postgres/target.ts'
-import { defaultCompression, parseCompression } from './compression.ts'
+import { defaultCompression, parseCompression, parseZstd } from './compression.ts'
 import type { Connection, FileConnection, Sourced } from './connection.ts'
 import { attributed, type Environment } from './environment.ts'
 import { parsePath } from './file-paths.ts'
 import { namePresets, parseNameTemplate } from './name-template.ts'
 import type { ClusterConfig } from './schema.ts'
 import { resolveReference, type ReferenceContext, type Resolved } from './secrets.ts'
-import type { CheckSettings, ClusterSettings, DrillSettings, DumpSettings } from './settings.ts'
+import type { BaseSettings, CheckSettings, ClusterSettings, DrillSettings, DumpSettings } from './settings.ts'
 import { parseDuration, parseTimeZone, parseTruth } from './units.ts'
 import { parseGzipLevel } from './variable-rules.ts'
 import type { SettingPath } from './yaml-file.ts'
@@ -159,6 +159,7 @@ export async function buildCluster(
     target: connection.target,
     adminTarget: await adminTarget(source, connection.target, defaults, origins),
     dump: dumpSettings(config, defaults, { origins, originOf, choose }),
+    base: baseSettings(config, defaults, choose),
     drill: await drillSettings(source, defaults, choose),
     checks: checks(config),
     hooks: {
@@ -213,6 +214,17 @@ function dumpSettings(config: ClusterConfig, defaults: ClusterDefaults, { origin
     origins['dump.format'] = origins['dump.compress'] = level.origin
   }
   return settings
+}
+
+function baseSettings(config: ClusterConfig, defaults: ClusterDefaults, choose: Chooser['choose']): BaseSettings {
+  const written = config.base
+  return {
+    enabled: choose(['base', 'enabled'], written?.enabled === undefined ? undefined : parseTruth(written.enabled), false),
+    // On pages of tables the first level is as small as the third, and much faster.
+    level: choose(['base', 'compress'], written?.compress === undefined ? undefined : parseZstd(written.compress).level, 1),
+    jobs: choose(['base', 'jobs'], written?.jobs, defaults.jobs),
+    reader: choose(['base', 'reader'], written?.reader, 'auto'),
+  }
 }
 
 async function adminTarget(

@@ -17,6 +17,13 @@ export function parseCompression(text: string): Compression {
   return { method, level }
 }
 
+/** `zstd:1-19` and nothing else: pages of base backups lie in zstd frames. */
+export function parseZstd(text: string): Extract<Compression, { method: 'zstd' }> {
+  const compression = parseCompression(text)
+  if (compression.method === 'zstd') return compression
+  throw new Failure('config-invalid', 'base backups are compressed with zstd: expected zstd:1 to zstd:19')
+}
+
 /** `zstd:3`, `none`: what `parseCompression` reads. */
 export function formatCompression(compression: Compression): string {
   return compression.method === 'none' ? 'none' : `${compression.method}:${compression.level}`

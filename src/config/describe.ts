@@ -1,7 +1,7 @@
 import { formatConnectionUrl } from '../postgres/connection-url.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import { formatCompression } from './compression.ts'
-import type { ClusterSettings, RepositorySettings, Settings } from './settings.ts'
+import type { ClusterSettings, EncryptionSettings, RepositorySettings, Settings } from './settings.ts'
 
 /** One line of `config show`: never holds a secret. */
 export interface DescribedSetting {
@@ -17,6 +17,7 @@ export function describeSettings(settings: Settings): DescribedSetting[] {
   for (const cluster of Object.values(settings.clusters)) describeCluster(cluster, (key, value) => add(`clusters.${cluster.name}.${key}`, value))
   for (const repository of Object.values(settings.repositories))
     describeRepository(repository, (key, value) => add(`repositories.${repository.name}.${key}`, value))
+  describeEncryption(settings.encryption, (key, value) => add(`encryption${key}`, value))
   add('pgBin', settings.pgBin)
   for (const key of ['work', 'cache', 'containerWork'] as const) if (settings.directories[key] !== null) add(`directories.${key}`, settings.directories[key])
   for (const { setting, value, origin, area } of settings.notActing)
@@ -57,7 +58,21 @@ function describeCluster(cluster: ClusterSettings, add: Add): void {
   for (const key of ['beforeRestore', 'afterRestore', 'onFailure'] as const) add(`hooks.${key}`, hooks[key])
 }
 
-function describeRepository({ storage, layout, bandwidth }: RepositorySettings, add: Add): void {
+function describeEncryption({ wanted, recipients, hostKey, kitFile, identities, passphraseFile, root }: EncryptionSettings, add: Add): void {
+  add('', wanted === null ? 'as soon as this host has a key' : wanted === 'sealed' ? 'required' : 'none')
+  add('.hostKey', hostKey?.path)
+  if (recipients.length > 0) add('.recipients', recipients)
+  if (identities.length > 0)
+    add(
+      '.identities',
+      identities.map((identity) => (identity.kind === 'file' ? identity.path : '[secret]')),
+    )
+  if (kitFile !== null) add('.kit', kitFile)
+  if (passphraseFile !== null) add('.passphraseFile', passphraseFile)
+  if (root !== null) add('.root', root)
+}
+
+function describeRepository({ storage, layout, bandwidth, isClear }: RepositorySettings, add: Add): void {
   if (storage.kind === 'posix') {
     add('path', storage.path)
     add('dirMode', octal(storage.dirMode))
@@ -71,6 +86,7 @@ function describeRepository({ storage, layout, bandwidth }: RepositorySettings, 
   }
   add('layout', layout)
   add('bandwidth', bandwidth === null ? null : `${bandwidth} bytes/s`)
+  if (isClear) add('encryption', 'none')
 }
 
 const octal = (mode: number) => `0${mode.toString(8)}`

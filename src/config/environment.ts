@@ -131,22 +131,17 @@ export function contradiction(first: VariableValue, second: VariableValue): Fail
   })
 }
 
-/** Throws `encryption-unavailable` when any variable asks for sealed backups: they must never be stored in clear instead. */
+/** Throws `encryption-unavailable` when a variable asks for another kind of sealing than there is, also when it is empty: nothing may be stored otherwise than was asked. */
 export function refuseEncryptionVariables(environment: Environment): void {
-  for (const spec of variables.filter((candidate) => candidate.status === 'refused')) {
-    if (!environment.isSet(spec.name)) continue
-    const value = environment.peek(spec.name)
-    // An empty key is "encryption wanted, key missing" (fault E14), the last case in which to store in clear.
-    if (spec.name.endsWith('_ENCRYPTION') && /^(?:|false|no|off|0|none)$/i.test(value?.text.trim() ?? '')) continue
-    throw encryptionUnavailable(value?.origin ?? `${spec.name} (set, and empty)`)
-  }
+  for (const { name } of variables.filter((candidate) => candidate.status === 'refused'))
+    if (environment.isSet(name)) throw encryptionUnavailable(environment.peek(name)?.origin ?? `${name} (set, and empty)`)
 }
 
 export function encryptionUnavailable(askedBy: string): Failure {
-  return new Failure('encryption-unavailable', `cannot go on: ${askedBy} asks for encrypted backups, which this version of Tidemark cannot write yet`, {
+  return new Failure('encryption-unavailable', `cannot go on: ${askedBy} asks for a kind of encryption that Tidemark does not have`, {
     hints: [
-      'remove it to store backups unencrypted (on an encrypted volume, or with the bucket’s own encryption)',
-      'or encrypt files yourself: gpg --symmetric --cipher-algo AES256 FILE',
+      'Tidemark seals with keys of its own, and age: tidemark key init',
+      'remove the variable; a passphrase is given in a file: --passphrase-file FILE, a recipient of age in TIDEMARK_RECIPIENTS',
     ],
     details: { askedBy },
   })

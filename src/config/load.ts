@@ -5,6 +5,7 @@ import { systemClock } from '../kernel/clock.ts'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import type { Sourced } from './connection.ts'
 import { parseDotenvBytes, type DotenvEntry } from './dotenv.ts'
+import { chooseEncryption } from './encryption.ts'
 import { attributed, readEnvironment, refuseEncryptionVariables, type Environment } from './environment.ts'
 import { parsePath, type PathBase } from './file-paths.ts'
 import { buildClusters } from './load-clusters.ts'
@@ -28,6 +29,8 @@ export interface LoadOptions {
   /** The machine's time zone. */
   readonly timeZone?: string
   readonly cpus?: number
+  /** Whether we run as root, whose host key lies in /etc. */
+  readonly isRoot?: boolean
   /** Looked for when the working directory has no `tidemark.yaml`. */
   readonly systemConfigFile?: string
 }
@@ -61,18 +64,21 @@ export async function loadSettings(options: LoadOptions = {}): Promise<Settings>
   const clusters = await buildClusters(references, { environment, paths, machine, repositories: repositories.written })
   const pgBin = choosePgBin(references, { environment, paths })
   const directories = chooseDirectories({ environment, paths })
+  const { encryption, origins: encryptionOrigins } = await chooseEncryption(references, { environment, paths, machine })
   const later = [...(file?.later ?? []), ...laterVariables(environment, clusters.single, (path) => writtenIn(file?.source, path))]
   checkRepositoryNames(clusters.clusters, repositories.parts)
 
   return deepFreeze({
     clusters: clusters.clusters,
     unusable: clusters.unusable,
-    repositories: repositories.parts.repositories,
+    repositories: encryption.wanted === 'clear' ? allClear(repositories.parts.repositories) : repositories.parts.repositories,
+    encryption,
     configFile: file?.path ?? null,
     envFile,
     origins: {
       ...clusters.origins,
       ...repositories.parts.origins,
+      ...encryptionOrigins,
       ...(pgBin === null ? {} : { pgBin: pgBin.origin }),
       ...Object.fromEntries(Object.entries(directories).flatMap(([key, chosen]) => (chosen === null ? [] : [[`directories.${key}`, chosen.origin]]))),
       ...Object.fromEntries(later.map(({ setting, origin }) => [setting, origin])),
@@ -100,6 +106,7 @@ function machineOf(options: LoadOptions): Machine {
     user: options.user ?? accountName(env),
     timeZone: options.timeZone ?? systemClock.timeZone(),
     cpus: options.cpus ?? availableParallelism(),
+    isRoot: options.isRoot ?? process.getuid?.() === 0,
     systemConfigFile: options.systemConfigFile ?? '/etc/tidemark/tidemark.yaml',
   }
 }
@@ -217,6 +224,10 @@ async function buildRepositories(
   }
   if (Object.keys(parts.repositories).length === 0) addPosix(parts, { name: 'local', path: resolve(paths.directory, 'backups'), origin: 'default' })
   return { parts, written: named.length > 0 ? { value: named, origin: '--repo' } : { value: Object.keys(parts.repositories), origin: 'default' } }
+}
+
+function allClear(repositories: RepositoryParts['repositories']): RepositoryParts['repositories'] {
+  return Object.fromEntries(Object.entries(repositories).map(([name, repository]) => [name, { ...repository, isClear: true }]))
 }
 
 function freeName(wanted: string, taken: readonly string[]): string {

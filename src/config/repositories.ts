@@ -53,11 +53,13 @@ export async function fileRepositories(configs: Readonly<Record<string, Reposito
     const originOf = (key: keyof RepositoryConfig) => (config[key] === undefined ? 'default' : references.source.originOf([...path, key]))
     own['layout'] = originOf('layout')
     own['bandwidth'] = originOf('bandwidth')
+    own['encryption'] = originOf('encryption')
     result.repositories[name] = {
       name,
       storage,
       layout: config.layout ?? 'flat',
       bandwidth: config.bandwidth === undefined ? null : parseBandwidth(config.bandwidth),
+      isClear: config.encryption === 'none',
     }
     for (const [key, origin] of Object.entries(own)) result.origins[`repositories.${name}.${key}`] = origin
   }
@@ -160,6 +162,7 @@ export function addPosix(parts: RepositoryParts, repository: { readonly name: st
     storage: { kind: 'posix', path, dirMode: defaultDirMode, fileMode: defaultFileMode, owner: null, group: null },
     layout: 'flat',
     bandwidth: null,
+    isClear: false,
   }
   parts.origins[`repositories.${name}.path`] = origin
   for (const key of ['layout', 'bandwidth', 'dirMode', 'fileMode', 'owner', 'group']) parts.origins[`repositories.${name}.${key}`] = 'default'
@@ -172,7 +175,7 @@ export function addS3(
 ): void {
   const own: Record<string, string> = {}
   const storage = resolveS3(repository.written, { ...place, origins: own })
-  parts.repositories[repository.name] = { name: repository.name, storage, layout: repository.layout, bandwidth: null }
+  parts.repositories[repository.name] = { name: repository.name, storage, layout: repository.layout, bandwidth: null, isClear: false }
   parts.origins[`repositories.${repository.name}.layout`] = repository.layout === 'tiered' ? repository.written.bucket.origin : 'default'
   parts.origins[`repositories.${repository.name}.bandwidth`] = 'default'
   for (const [key, origin] of Object.entries(own)) parts.origins[`repositories.${repository.name}.${key}`] = origin

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { parseScheduleExpression } from './cron.ts'
-import { command, later, parsed, secret, strict, text, truth, words } from './schema-parts.ts'
+import { command, later, parsed, secret, strict, text, words } from './schema-parts.ts'
 import { parseDuration, parsePeriod, parseSize } from './units.ts'
 
 /** Parts of the file whose engines come later: validated in full and carried, so that a file written today stays valid. */
@@ -37,14 +37,8 @@ export const schedule = later(
   }).describe('when the daemon runs what'),
 )
 
-export const base = later(
-  'base',
-  strict({
-    enabled: truth().describe('take base backups').optional(),
-    wal: z.enum(['stream', 'archive', 'none']).describe('how WAL reaches the repository').optional(),
-    slot: text().describe('replication slot').optional(),
-  }).describe('base backups and WAL'),
-)
+export const archivedWal = later('base.wal', z.enum(['stream', 'archive', 'none']).describe('how WAL reaches the repository between backups'))
+export const walSlot = later('base.slot', text().describe('replication slot'))
 
 export const goals = later(
   'goals',

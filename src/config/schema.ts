@@ -1,7 +1,8 @@
 import { z } from 'zod'
-import { parseCompression } from './compression.ts'
+import { parseCompression, parseZstd } from './compression.ts'
 import { parseNameTemplate } from './name-template.ts'
-import { alerts, base, contacts, files, goals, laterCheck, logs, notify, retention, schedule, ssh } from './schema-later.ts'
+import { recipientPattern, rootPattern } from './public-keys.ts'
+import { alerts, archivedWal, contacts, files, goals, laterCheck, logs, notify, retention, schedule, ssh, walSlot } from './schema-later.ts'
 import { command, later, parsed, secret, strict, text, truth, words } from './schema-parts.ts'
 import { parseBandwidth, parseDuration, parsePeriod, parseSize, parseTimeZone } from './units.ts'
 import { parseBucket, parsePrefix, tlsModes } from './variable-rules.ts'
@@ -26,6 +27,18 @@ const dump = strict(
   },
   { compression: 'write compress', nameTemplate: 'write name', level: 'write compress, such as gzip:9' },
 ).describe('how dumps are made')
+
+const base = strict({
+  enabled: truth().describe('backups are base backups of the whole cluster, unless a dump is asked for; default false').optional(),
+  compress: parsed(parseZstd, ['zstd:1', 'zstd:9']).describe('zstd:1-19; default zstd:1').optional(),
+  jobs: z.int().min(1).max(64).describe('threads that hash, compress and seal; default: one for each processor, at most 4').optional(),
+  reader: z
+    .enum(['auto', 'stream', 'direct'])
+    .describe('how the files are read: by the replication protocol, or directly on the host of the database; default auto')
+    .optional(),
+  wal: archivedWal.optional(),
+  slot: walSlot.optional(),
+}).describe('base backups')
 
 const newest = strict({
   table: text().describe('table, with its schema if it is not public'),
@@ -113,6 +126,7 @@ export const clusterSchema = strict(
     compress: 'write dump: { compress: … }',
     format: 'write dump: { format: … }',
     adminURL: 'write adminUrl',
+    encryption: 'it is said for all repositories, at the top: encryption: { … }; or for one: encryption: none',
   },
 )
 
@@ -152,6 +166,7 @@ export const repositorySchema = strict(
     fileMode: mode().describe('permissions of files, default "0600"').optional(),
     owner: text().describe('owner of files and directories').optional(),
     group: text().describe('group of files and directories').optional(),
+    encryption: z.literal('none').describe('none: in clear, on purpose').optional(),
     retention: retention.optional(),
     take: later('copies', z.union([take, z.array(take)]))
       .describe('which backups it takes')
@@ -190,13 +205,31 @@ const nameOf = (what: string) =>
     .string()
     .regex(/^(?!__proto__$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$/, `expected a ${what} name of at most 63 letters, digits, _ . -, not beginning with a dash or dot`)
 
+const sealing = strict({
+  recipients: z
+    .array(z.string().regex(recipientPattern, 'expected a recipient of age (a public key), such as age1…: age-keygen prints it'))
+    .describe('who else reads everything; members since tidemark key init or key add').optional(),
+  hostKey: text().describe('key file of this host; default ~/.config/tidemark/host.key, as root /etc/tidemark/host.key').optional(),
+  identities: z
+    .array(text().refine((written) => !/^(?:age-secret-key|tidemark-\w+-key)-/i.test(written), 'a secret is written by reference: a file, or env:NAME'))
+    .describe('keys that open what is sealed: files, or env:NAME of a variable that holds one')
+    .optional(),
+  root: z
+    .string()
+    .regex(rootPattern, 'expected a root key, such as tidemark-root1…: the recovery kit names it')
+    .describe('root key to trust where no host key or recovery kit names it')
+    .optional(),
+})
+
+const encryption = z.union([z.literal('none'), sealing]).describe('sealed backups; none: in clear, on purpose')
+
 export const configSchema = strict({
   $schema: z.string().describe('for editors').optional(),
   clusters: z.record(nameOf('cluster'), clusterSchema).describe('PostgreSQL servers, by name').optional(),
   repositories: z.record(nameOf('repository'), repositorySchema).describe('where backups are kept, by name').optional(),
   timezone: zone().describe('default of clusters').optional(),
   pgBin: text().describe('directory of pg_dump, pg_restore and psql, tried first').optional(),
-  encryption: z.unknown().describe('sealed backups: refused by this version, never ignored').optional(),
+  encryption: encryption.optional(),
   notify: notify.optional(),
   alerts: alerts.optional(),
   contacts: contacts.optional(),

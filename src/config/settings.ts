@@ -1,3 +1,4 @@
+import type { Secret } from '../kernel/secret.ts'
 import type { ConnectionTarget } from '../postgres/target.ts'
 import type { StorageSettings } from '../storage/settings.ts'
 
@@ -10,6 +11,7 @@ export interface Settings {
   /** Clusters of which a reference leads nowhere, by name, with what is wrong: what is about another one can go on. They count wherever it matters that there are several. */
   readonly unusable: Readonly<Record<string, { readonly message: string; readonly hints: readonly string[] }>>
   readonly repositories: Readonly<Record<string, RepositorySettings>>
+  readonly encryption: EncryptionSettings
   /** The file that was read, absolute, or null when the environment alone configures us. */
   readonly configFile: string | null
   readonly envFile: string | null
@@ -56,6 +58,7 @@ export interface ClusterSettings {
   /** The role for restore, swap and drill on the same server; null = use `target`, ask when its rights do not suffice. */
   readonly adminTarget: ConnectionTarget | null
   readonly dump: DumpSettings
+  readonly base: BaseSettings
   readonly drill: DrillSettings
   readonly checks: readonly CheckSettings[]
   readonly hooks: HookSettings
@@ -77,6 +80,15 @@ export interface DumpSettings {
   readonly nameTemplate: string
   readonly globals: boolean
   readonly fingerprint: boolean
+}
+
+export interface BaseSettings {
+  /** Whether a backup of no stated type is a base backup. */
+  readonly enabled: boolean
+  /** Of zstd. */
+  readonly level: number
+  readonly jobs: number
+  readonly reader: 'auto' | 'stream' | 'direct'
 }
 
 export type DumpFormat = 'custom' | 'plain' | 'directory'
@@ -112,6 +124,28 @@ export interface RepositorySettings {
   readonly layout: 'flat' | 'tiered' | 'dated'
   /** Bytes per second, or null for no limit. */
   readonly bandwidth: number | null
+  /** Somebody wrote that backups in it are not sealed. */
+  readonly isClear: boolean
 }
+
+/** How backups are sealed, and which keys are at hand; their files are not read yet. All paths are absolute. */
+export interface EncryptionSettings {
+  /** Somebody asked for sealed backups, or for backups in clear. Null: nobody did; then they are sealed as soon as this host has a key. */
+  readonly wanted: 'sealed' | 'clear' | null
+  /** `age1…`: who reads everything, besides the recovery kit and the hosts. */
+  readonly recipients: readonly string[]
+  /** The key file of this host; `isChosen`: not just the usual place. Null where the machine names no home directory. */
+  readonly hostKey: { readonly path: string; readonly isChosen: boolean } | null
+  readonly kitFile: string | null
+  readonly identities: readonly IdentitySource[]
+  readonly passphraseFile: string | null
+  /** `tidemark-root1…`: whom to trust where no key at hand says it. */
+  readonly root: string | null
+}
+
+export type IdentitySource =
+  | { readonly kind: 'file'; readonly path: string }
+  /** From a variable, which `origin` names. */
+  | { readonly kind: 'text'; readonly text: Secret; readonly origin: string }
 
 export type { S3Settings, StorageSettings } from '../storage/settings.ts'

@@ -13,6 +13,16 @@ export interface SettingsFlags {
   readonly container?: string
   /** `--repo R…`: configured names, directories, `s3://bucket/prefix`. */
   readonly repositories?: readonly string[]
+  /** `--host-key FILE` */
+  readonly hostKey?: string
+  /** `--kit FILE`: the recovery kit. */
+  readonly kit?: string
+  /** `--identity FILE…`: host keys, kits, files of `age-keygen`. */
+  readonly identities?: readonly string[]
+  /** `--passphrase-file FILE` */
+  readonly passphraseFile?: string
+  /** `--root tidemark-root1…` */
+  readonly root?: string
 }
 
 /** The machine as the loader was told it is. */
@@ -24,6 +34,7 @@ export interface Machine {
   readonly user: string
   readonly timeZone: string
   readonly cpus: number
+  readonly isRoot: boolean
   readonly systemConfigFile: string
 }
 

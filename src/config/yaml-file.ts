@@ -1,6 +1,5 @@
 import { isMap, isPair, isScalar, isSeq, LineCounter, parseDocument, visit, type Document, type Node } from 'yaml'
 import type { z } from 'zod'
-import { encryptionUnavailable } from './environment.ts'
 import { problemsFailure, type Problem } from './problems.ts'
 import { printableKey } from './schema-parts.ts'
 import { configSchema, type ConfigFile } from './schema.ts'
@@ -19,8 +18,7 @@ export interface ConfigSource {
 }
 
 /**
- * Parses and validates; `label` is how messages name the file. Throws `encryption-unavailable` when the file asks for sealed
- * backups, before anything else is judged, and `config-invalid` with every problem's line and column otherwise.
+ * Parses and validates; `label` is how messages name the file. Throws `config-invalid` with every problem's line and column.
  */
 export function parseConfigFile(text: string, label: string): ConfigSource {
   const lines = new LineCounter()
@@ -36,7 +34,6 @@ export function parseConfigFile(text: string, label: string): ConfigSource {
   })
   const at = (offset: number) => ({ line: Math.max(1, lines.linePos(offset).line), column: Math.max(1, lines.linePos(offset).col) })
 
-  refuseEncryption(document, (offset) => `${label}:${at(offset).line} (encryption)`)
   if (document.errors.length > 0 || document.warnings.length > 0) {
     throw problemsFailure(
       [...document.errors, ...document.warnings].map((error) => ({
@@ -89,16 +86,6 @@ const yamlMessages: Readonly<Record<string, string>> = {
   BAD_ALIAS: 'an alias or anchor (* or &) is not valid; a value beginning with * or & needs quotes',
   BAD_SCALAR_START: 'a value beginning with this character needs quotes',
   TAG_RESOLVE_FAILED: 'this tag (!) is not known; a value beginning with ! needs quotes',
-}
-
-/** Wherever somebody writes `encryption:` they mean that backups must not lie in clear. */
-function refuseEncryption(document: Document, place: (offset: number) => string): void {
-  visit(document, {
-    Pair(_, pair) {
-      if (!isScalar(pair.key) || typeof pair.key.value !== 'string') return
-      if (/^encrypt(?:ion|ed)?$/i.test(pair.key.value)) throw encryptionUnavailable(place(pair.key.range?.[0] ?? 0))
-    },
-  })
 }
 
 /** Offsets of keys `__proto__`, which the schema would drop in silence. */

@@ -13,9 +13,9 @@ import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
 import { objectOf } from '../repository/check-stored.ts'
 import { append } from '../repository/commit-log.ts'
 import { readManifest, type Manifest } from '../repository/manifest.ts'
-import { readChecked } from '../repository/read-stored.ts'
 import type { Repository } from '../repository/repository.ts'
 import { makeStage } from '../repository/stage.ts'
+import { filesOf, readOpened } from '../repository/stored-files.ts'
 import { sweepExpiredCopies } from '../restore/expired-copies.ts'
 import { dropOwnedDatabase } from '../restore/owned-database.ts'
 import { restoreCopy, type CopyPlace, type RestoredCopy } from '../restore/restore-copy.ts'
@@ -146,7 +146,7 @@ async function bringGlobals(request: DrillRequest, manifest: Manifest, place: Dr
   if (globals === undefined) return
   const path = join(stage, 'globals.sql')
   await pipeline(
-    Readable.from(readChecked(request.repository.storage, globals, context.signal), { objectMode: false }),
+    Readable.from(readOpened(filesOf(request.repository), globals, context.signal), { objectMode: false }),
     createWriteStream(path, { mode: 0o600 }),
   )
   await applyGlobals(place.reached, path, context)

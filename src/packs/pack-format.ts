@@ -1,4 +1,4 @@
-import { hkdfSync, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { Failure } from '../kernel/failure.ts'
 
 /** The outer bytes of a pack: docs/base-backups.md "Pack". */
@@ -89,8 +89,3 @@ export function decodeFooter(footer: Buffer, object: string): { readonly trailer
 
 /** A repository's id, 32 hexadecimal digits, as the 16 bytes that frames are bound to. */
 export const repositoryBytes = (id: string): Buffer => Buffer.from(id, 'hex')
-
-/** The key of one pack, from that of its run, or from a metadata key. */
-export function packKey(key: Uint8Array, id: Buffer): Buffer {
-  return Buffer.from(hkdfSync('sha256', key, id, 'tidemark-pack/1', 32))
-}

@@ -65,16 +65,26 @@ async function* readRequest(storage: Storage, pack: IndexedPack, request: FrameR
       yield { frame, stored: cursor.take(stored), contentBytes: content }
     }
   } catch (error) {
-    throw isFailure(error, 'object-missing') ? gone(pack, error) : error
+    if (isFailure(error, 'object-missing')) throw gone(pack, error)
+    // A storage refuses to read beyond an end: that the object was cut is damage, not a storage that fails.
+    if (isFailure(error, 'storage-failed') && (await isCut(storage, pack.key, request, options))) throw cut(pack, error)
+    throw error
   } finally {
     await cursor.close()
   }
 }
 
 async function need(cursor: ByteCursor, bytes: number, pack: IndexedPack): Promise<void> {
-  if (!(await cursor.need(bytes))) {
-    throw new Failure('integrity', `${pack.key} is shorter than its index says`, { details: { object: pack.key } })
-  }
+  if (!(await cursor.need(bytes))) throw cut(pack)
+}
+
+async function isCut(storage: Storage, key: string, { offset, length }: FrameRequest, options: CallOptions): Promise<boolean> {
+  const found = await storage.stat(key, options)
+  return found !== undefined && found.sizeBytes < offset + length
+}
+
+function cut(pack: IndexedPack, cause?: unknown): Failure {
+  return new Failure('integrity', `${pack.key} is shorter than its index says`, { cause, details: { object: pack.key } })
 }
 
 function gone(pack: IndexedPack, cause: unknown): Failure {

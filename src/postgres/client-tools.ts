@@ -61,7 +61,8 @@ export async function discoverClientTools(search: ToolSearch): Promise<readonly 
   return found
 }
 
-async function packagedDirectories(): Promise<readonly string[]> {
+/** The directories of the usual packages that are there. */
+export async function packagedDirectories(): Promise<readonly string[]> {
   const lists = await Promise.all(
     versionedDirectories.map(async ([parent, child, bin]) =>
       (await readdir(parent).catch(none)).filter((name) => child.test(name)).map((name) => join(parent, name, bin)),

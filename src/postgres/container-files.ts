@@ -7,9 +7,10 @@ import { join } from 'node:path'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
+import { BrokenTar } from '../stream/tar-header.ts'
 import { callInContainer, type ContainerAccess, containerFailure, nameOfContainer } from './container.ts'
 import { notStarted, runProgram } from './run-program.ts'
-import { BrokenTar, isPlainName, readTar, type TarFile, writeTar } from './tar-format.ts'
+import { isPlainName, readTar, type TarFile, writeTar } from './tar-format.ts'
 
 /*
  * Files to and from a container, through `docker exec … tar`. (`docker cp` would need no tar inside, but does not see what lies on a tmpfs.)

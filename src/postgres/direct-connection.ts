@@ -6,6 +6,7 @@ import pg from 'pg'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import type { Secret } from '../kernel/secret.ts'
 import { enforceAuthPolicy } from './auth-policy.ts'
+import { readPassFile } from './connection-files.ts'
 import type { SessionOptions } from './session.ts'
 import { connectFailure } from './sql-failure.ts'
 import { tlsOptions } from './tls-options.ts'
@@ -38,6 +39,14 @@ export async function defaultSocketDirectory(port: number): Promise<string> {
 export interface Login {
   readonly password: Secret | null
   readonly options: SessionOptions
+  /** Ask for a walsender of the target's database. `makeSocket` gives the socket of an unencrypted connection. */
+  readonly replication?: { readonly makeSocket: () => Socket }
+}
+
+/** Where exactly to connect, and the password for it, from wherever the target says. */
+export async function prepareLogin(target: ConnectionTarget): Promise<{ readonly place: ConnectionTarget; readonly password: Secret | null }> {
+  const place: ConnectionTarget = { ...target, host: target.host ?? (await defaultSocketDirectory(target.port)) }
+  return { place, password: place.password ?? (place.passFile === null ? null : await readPassFile(place.passFile, place)) }
 }
 
 /** sslmode as libpq means it: `prefer` and `allow` try the other way when the first is refused. */
@@ -76,13 +85,14 @@ async function connectOnce(target: ConnectionTarget, tls: ConnectionOptions | nu
     connectionTimeoutMillis: target.connectTimeoutSeconds * 1_000,
     keepAlive: true,
     keepAliveInitialDelayMillis: 30_000,
+    ...(tls === null && login.replication !== undefined ? { stream: login.replication.makeSocket } : {}),
     types: { getTypeParser: (oid: number) => parserOfType(oid) as never },
   })
   // node-postgres fills gaps from the PG* variables of our environment; only the target counts.
   const { connectionParameters } = internalsOf(client)
   connectionParameters.options = target.parameters['options']
   connectionParameters.client_encoding = 'utf8'
-  connectionParameters.replication = undefined
+  connectionParameters.replication = login.replication === undefined ? undefined : 'database'
 
   const stop = () => internalsOf(client).connection.stream.destroy(new Error('stopped on request'))
   login.options.signal?.addEventListener('abort', stop, { once: true })

@@ -3,16 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
 import copyStreams from 'pg-copy-streams'
 import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
-import { readPassFile } from './connection-files.ts'
-import { connectByMode, defaultSocketDirectory, internalsOf, sendCancelRequest } from './direct-connection.ts'
+import { connectByMode, internalsOf, prepareLogin, sendCancelRequest } from './direct-connection.ts'
 import type { Parameter, Session, SessionOptions } from './session.ts'
 import { statementFailure } from './sql-failure.ts'
 import type { ConnectionTarget } from './target.ts'
 
 export async function openDirectSession(target: ConnectionTarget, options: SessionOptions): Promise<Session> {
   const database = options.database ?? target.database
-  const place: ConnectionTarget = { ...target, database, host: target.host ?? (await defaultSocketDirectory(target.port)) }
-  const password = place.password ?? (place.passFile === null ? null : await readPassFile(place.passFile, place))
+  const { place, password } = await prepareLogin({ ...target, database })
   options.signal?.throwIfAborted()
   const client = await connectByMode(place, { password, options })
   const session = new DirectSession(client, { ...target, database }, place, options)

@@ -31,6 +31,8 @@ export interface PostmasterOptions {
   /** 0 with `tcp`: a free one. */
   readonly port: number
   readonly settings: Readonly<Record<string, string>>
+  /** How long it may take until connections are accepted: recovery takes as long as there is WAL. Default one minute. */
+  readonly longestStartMs?: number
   readonly signal?: AbortSignal
 }
 
@@ -82,7 +84,7 @@ function postmaster(program: string, layout: Layout, how: PostmasterOptions): Po
     gone = once(started, 'exit').then(() => (child = null))
     // An error here means it never started; `ready` below sees the end and tells it with the log.
     gone.catch(() => (child = null))
-    await ready(started, layout, signal).catch(async (error: unknown) => {
+    await ready(started, layout, { longestMs: how.longestStartMs ?? 60_000, signal }).catch(async (error: unknown) => {
       await kill()
       throw error
     })
@@ -120,16 +122,20 @@ function postmaster(program: string, layout: Layout, how: PostmasterOptions): Po
 }
 
 /** Waits until the server accepts connections, which it writes as the eighth line of postmaster.pid (miscadmin.h, LOCK_FILE_LINE_PM_STATUS). */
-async function ready(child: ChildProcess, layout: Layout, signal?: AbortSignal): Promise<void> {
+async function ready(
+  child: ChildProcess,
+  layout: Layout,
+  { longestMs, signal }: { readonly longestMs: number; readonly signal: AbortSignal | undefined },
+): Promise<void> {
   let failure: unknown = null
   child.on('error', (error) => (failure = error))
-  for (let waited = 0; waited < 60_000; waited += 20) {
+  for (let waited = 0; waited < longestMs; waited += 20) {
     if (failure !== null || child.exitCode !== null || child.signalCode !== null) break
     const lines = (await readFile(join(layout.dataDirectory, 'postmaster.pid'), 'utf8').catch(empty)).split('\n')
     if (Number(lines[0]) === child.pid && lines[7]?.trim() === 'ready') return
     await delay(20, undefined, signal === undefined ? {} : { signal })
   }
-  throw new Failure('tool-failed', `cannot start the embedded server in ${layout.dataDirectory}: ${(await lastLines(layout.logFile, 6)) || String(failure)}`, {
+  throw new Failure('tool-failed', `cannot start the server in ${layout.dataDirectory}: ${(await lastLines(layout.logFile, 6)) || String(failure)}`, {
     cause: failure ?? undefined,
   })
 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { extname, join } from 'node:path'
 import { Failure, isFailure, systemCodeOf } from '../kernel/failure.ts'
@@ -10,6 +10,7 @@ import { clear, type Lifetime, writeLifetime } from './embedded-leftovers.ts'
 import { lastLines, type Layout, type Postmaster, type ServerAccount, serverEnvironment, startPostmaster } from './embedded-postmaster.ts'
 import { ownProcess } from './process-identity.ts'
 import { runProgram } from './run-program.ts'
+import { findAccount } from './system-account.ts'
 import type { ConnectionTarget } from './target.ts'
 
 export type { ServerAccount } from './embedded-postmaster.ts'
@@ -205,11 +206,8 @@ function endWatchdog(watchdog: ChildProcess): void {
 /** Null when we are not root and simply run it ourselves. */
 async function defaultAccount(): Promise<ServerAccount | null> {
   if (userInfo().uid !== 0) return null
-  const accounts = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'))
-  for (const name of ['postgres', 'nobody']) {
-    const found = accounts.find((fields) => fields[0] === name)
-    if (found !== undefined) return { uid: Number(found[2]), gid: Number(found[3]) }
-  }
+  const found = (await findAccount('postgres')) ?? (await findAccount('nobody'))
+  if (found !== null) return found
   throw new Failure('config-invalid', 'cannot run an embedded PostgreSQL server as root, and there is no account "postgres" or "nobody"', {
     hints: ['run Tidemark as another account'],
   })

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { platform } from 'node:os'
-import { kill, pid as ownPid } from 'node:process'
+import { geteuid, kill, pid as ownPid } from 'node:process'
 import { systemCodeOf } from '../kernel/failure.ts'
 import { runProgram } from './run-program.ts'
 
@@ -48,6 +48,20 @@ export function parentIn(stat: string): number {
 /** Fields of proc(5) stat from the state on. The second is the command's name, in parentheses, and may itself hold spaces and parentheses. */
 function fieldsFromThird(stat: string): readonly string[] {
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+}
+
+/**
+ * Whether the process that serves a session is a child of the postmaster whose `postmaster.pid` this is, as seen from where `parent` looks. A directory of the
+ * same name on another machine, or in another container, holds the PID of another process.
+ */
+export async function isPostmasterOf(pidFile: string, backendPid: number, parent: (pid: number) => Promise<number | null>): Promise<boolean> {
+  const postmaster = Number(/^(\d+)\s/.exec(pidFile)?.[1])
+  return postmaster > 0 && (await parent(backendPid)) === postmaster
+}
+
+/** The user whose rights this process has; null where there are no such numbers. */
+export function ownUserId(): number | null {
+  return geteuid?.() ?? null
 }
 
 /** Sends a signal; false when the process is already gone. */

@@ -3,7 +3,7 @@ import { isAbsolute, join } from 'node:path'
 import { isFailure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { nameOfContainer, runInContainer, type ContainerAccess } from './container.ts'
 import { findContainerSpace } from './container-space.ts'
-import { parentIn, parentOf } from './process-identity.ts'
+import { isPostmasterOf, parentIn, parentOf } from './process-identity.ts'
 import type { Reached } from './reach.ts'
 import type { Session } from './session.ts'
 
@@ -30,8 +30,7 @@ export async function findServerSpace(reached: Pick<Reached, 'session' | 'route'
   try {
     const pidFile = await place.read(join(dataDirectory, 'postmaster.pid'))
     if (pidFile === null) return unknown(`${dataDirectory}, where the server keeps its files, is not on ${place.name}, or this account may not look into it`)
-    const postmaster = Number(/^(\d+)\s/.exec(pidFile)?.[1])
-    if (!(postmaster > 0) || (await place.parentOf(session.backendPid)) !== postmaster)
+    if (!(await isPostmasterOf(pidFile, session.backendPid, (pid) => place.parentOf(pid))))
       return unknown(`whether ${dataDirectory} on ${place.name} is the directory of this server cannot be told`)
     const freeBytes = await place.freeBytes(path)
     return freeBytes === null ? unknown(`the file system of ${path} could not be asked`) : { freeBytes, path, tablespace }

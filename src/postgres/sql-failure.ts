@@ -70,6 +70,8 @@ export const poolerHints: readonly string[] = [
 /** The GRANT that removes "permission denied for table x" and the like. */
 export function grantHint(message: string, session: { user: string; database: string }): string {
   const role = /^[a-z_][a-z0-9_]*$/.test(session.user) ? session.user : `"${session.user.replaceAll('"', '""')}"`
+  // "must be superuser or replication role to start walsender" before 16; then "permission denied to start WAL sender".
+  if (/ to start wal ?sender/i.test(message)) return `as superuser: ALTER ROLE ${role} REPLICATION;`
   const [, kind, object] =
     /permission denied for (?:materialized )?(table|view|sequence|schema|large object|relation|function|database) (.+)$/.exec(message) ?? []
   switch (kind) {
@@ -133,7 +135,15 @@ function judgeRefusal(sql: SqlError, target: ConnectionTarget): Judgement {
     case '3D000':
       return ['database-missing', sql.message, ['list the databases: psql -l', 'a wrong name in the URL?']]
     case '53300':
-      return ['connection-failed', sql.message, ['too many sessions: raise max_connections or the CONNECTION LIMIT of the role']]
+      return [
+        'connection-failed',
+        sql.message,
+        [
+          sql.message.includes('max_wal_senders')
+            ? 'raise max_wal_senders (a restart is needed): a base backup takes two'
+            : 'too many sessions: raise max_connections or the CONNECTION LIMIT of the role',
+        ],
+      ]
     case '57P03':
       return ['connection-failed', sql.message, ['wait until the server accepts connections and try again']]
     case '42501':
@@ -145,8 +155,9 @@ function judgeRefusal(sql: SqlError, target: ConnectionTarget): Judgement {
 }
 
 function accessHints(message: string): readonly string[] {
-  if (/no encryption|SSL off/.test(message)) return ['the server wants an encrypted connection: add sslmode=require (or verify-full)']
-  if (/no pg_hba.conf entry/.test(message)) return ['add a line for this host, user and database to pg_hba.conf and reload the server']
+  const encrypt = /no encryption|SSL off/.test(message) ? ['the server may want an encrypted connection: add sslmode=require (or verify-full)'] : []
+  if (/no pg_hba.conf entry/.test(message)) return [...encrypt, 'add a line for this host, user and database to pg_hba.conf and reload the server']
+  if (encrypt.length > 0) return encrypt
   if (/does not exist/.test(message)) return ['the role does not exist: CREATE ROLE … LOGIN, or correct the user name']
   if (/not permitted to log in/.test(message)) return ['ALTER ROLE … LOGIN']
   return ['see pg_hba.conf of the server']

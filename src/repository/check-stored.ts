@@ -5,8 +5,10 @@ import { sameFingerprint } from '../dump/same-fingerprint.ts'
 import type { ContentFingerprint } from '../dump/fingerprint.ts'
 import type { Storage } from '../storage/storage.ts'
 import { withProgress } from '../stream/chunks.ts'
+import { openedName } from './layout.ts'
 import type { StoredFile } from './manifest.ts'
 import { outerCompressionOf, plainBytes, readChecked } from './read-stored.ts'
+import { readOpened, type StoredFiles } from './stored-files.ts'
 
 /** What a stored dump must turn out to be. */
 export interface ExpectedDump {
@@ -25,27 +27,39 @@ export interface CheckedDump {
 
 /**
  * Reads every file of a stored backup to its end: length and SHA-256 of each, and of the dump itself its structure and content against
- * the recorded fingerprint. Rejects with `integrity`, `dump-empty` or `object-missing` at the first thing that is wrong.
+ * the recorded fingerprint. Rejects with `integrity`, `dump-empty` or `object-missing` at the first thing that is wrong, and with `key-missing` where
+ * a sealed file is the one that was stored and cannot be opened.
  */
-export async function checkStoredDump(storage: Storage, expected: ExpectedDump, context: Context): Promise<CheckedDump> {
+export async function checkStoredDump(stored: StoredFiles, expected: ExpectedDump, context: Context): Promise<CheckedDump> {
   let readBytes = 0
   let content: DumpContent | null = null
   for (const file of expected.files) {
     if (file.role === 'info' || file.role === 'part') continue
-    if (file.role === 'dump') content = await drain(scannedDump(storage, file, expected, context))
-    else await drain(readChecked(storage, file, context.signal))
+    if (file.role === 'dump') content = await drain(scannedDump(stored, file, expected, context))
+    else await drain(readOpened(stored, file, context.signal))
     readBytes += file.sizeBytes
   }
   if (expected.format !== 'directory') return { readBytes, content }
-  return { readBytes: readBytes + partsOf(expected).reduce((sum, file) => sum + file.sizeBytes, 0), content: await scanParts(storage, expected, context) }
+  return { readBytes: readBytes + partsOf(expected).reduce((sum, file) => sum + file.sizeBytes, 0), content: await scanParts(stored, expected, context) }
+}
+
+/** Reads every file to its end and compares length and SHA-256 alone: all that can be said of sealed files without their key. Returns the bytes read; rejects as `checkStoredDump`. */
+export async function checkStoredBytes(storage: Storage, files: readonly StoredFile[], context: Context): Promise<number> {
+  let readBytes = 0
+  for (const file of files) {
+    if (file.role === 'info') continue
+    await drain(readChecked(storage, file, context.signal))
+    readBytes += file.sizeBytes
+  }
+  return readBytes
 }
 
 function partsOf(expected: ExpectedDump): readonly StoredFile[] {
   return expected.files.filter((file) => file.role === 'part')
 }
 
-async function scanParts(storage: Storage, expected: ExpectedDump, context: Context): Promise<DumpContent> {
-  const parts = new Map(partsOf(expected).map((file) => [file.key.split('/').at(-1) ?? file.key, file]))
+async function scanParts(stored: StoredFiles, expected: ExpectedDump, context: Context): Promise<DumpContent> {
+  const parts = new Map(partsOf(expected).map((file) => [openedName(file.key.split('/').at(-1) ?? file.key), file]))
   const unread = new Set(parts.keys())
   const content = await readDirectoryDump(
     {
@@ -54,7 +68,7 @@ async function scanParts(storage: Storage, expected: ExpectedDump, context: Cont
         const file = parts.get(name)
         if (file === undefined) throw new Failure('object-missing', `the backup has no file ${name}`, { details: { object: name } })
         unread.delete(name)
-        return readChecked(storage, file, context.signal)
+        return readOpened(stored, file, context.signal)
       },
     },
     { fingerprint: expected.fingerprint !== null, settings: expected.fingerprint?.settings ?? null, signal: context.signal },
@@ -62,7 +76,7 @@ async function scanParts(storage: Storage, expected: ExpectedDump, context: Cont
   // Files that the scan had no need for are stored all the same, so they are read all the same.
   for (const name of unread) {
     const file = parts.get(name)
-    if (file !== undefined) await drain(readChecked(storage, file, context.signal))
+    if (file !== undefined) await drain(readOpened(stored, file, context.signal))
   }
   requireSame(expected, content)
   return content
@@ -76,8 +90,8 @@ async function drain<Result>(source: AsyncGenerator<Uint8Array, Result>): Promis
 }
 
 /** The bytes pg_dump wrote, from the storage; throws at the end (or before) unless they are exactly what was dumped. Returns the content. */
-export async function* scannedDump(storage: Storage, file: StoredFile, expected: ExpectedDump, context: Context): AsyncGenerator<Uint8Array, DumpContent> {
-  const stored = withProgress(readChecked(storage, file, context.signal), {
+export async function* scannedDump(files: StoredFiles, file: StoredFile, expected: ExpectedDump, context: Context): AsyncGenerator<Uint8Array, DumpContent> {
+  const stored = withProgress(readOpened(files, file, context.signal), {
     clock: context.clock,
     everyMs: 250,
     report: (doneBytes) => context.emit({ type: 'step-progress', step: 'read-back', doneBytes, expectedBytes: file.sizeBytes }),

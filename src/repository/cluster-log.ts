@@ -1,6 +1,7 @@
 import { Failure } from '../kernel/failure.ts'
 import { familyOf, type BackupFacts, type BackupFamily, type BackupState, type Problem } from './backup.ts'
-import type { CommitEntry, Holder } from './commit-entry.ts'
+import type { CommitEntry, Holder, ObjectRef } from './commit-entry.ts'
+import { repackOf } from './layout.ts'
 
 /** What a cluster's commit log says: a pure fold over its entries, in order. */
 export interface ClusterState {
@@ -18,7 +19,24 @@ export interface ClusterState {
   readonly burntKeys: ReadonlySet<string>
   /** Those of them that were not removed, since they may be of a backup that the log has lost: whoever wants them takes them in with `repo adopt`. */
   readonly sparedKeys: ReadonlySet<string>
+  /** Runs that are over and committed nothing, so that nothing which they left can ever count. Those of which something was spared are not among them. */
+  readonly fruitless: ReadonlySet<string>
   readonly backups: ReadonlyMap<string, BackupRecord>
+  /** The index of the newest repack: where frames lie that were moved. */
+  readonly moved: ObjectRef | null
+  /** Runs of which a repack counts or counted: what they stored is not theirs to remove. */
+  readonly repackRuns: ReadonlySet<string>
+  /** Objects that nothing needs any more and that are not removed yet. */
+  readonly garbage: readonly Garbage[]
+}
+
+/** A tombstone of objects that no backup is named for. */
+export interface Garbage {
+  /** Number of its entry. */
+  readonly entry: number
+  readonly objects: readonly string[]
+  /** They stay for so long after the entry: somebody may be reading them. */
+  readonly graceSeconds: number
 }
 
 export interface OpenRun {
@@ -28,7 +46,7 @@ export interface OpenRun {
   readonly holder: Holder
   readonly objects: readonly string[]
   readonly at: string
-  /** The backup it committed, if it did. */
+  /** What it committed, if it did: a backup's id, or the key of a repack's index. */
   readonly committed: string | null
   /** It gave up: nothing it wrote will be committed any more, even by a request that is still on its way. */
   readonly abandoned: boolean
@@ -36,7 +54,10 @@ export interface OpenRun {
 
 export interface BackupRecord {
   readonly facts: BackupFacts
-  readonly manifest: { readonly key: string; readonly sha256: string }
+  /** Of a dump its manifest, of a base backup its root. */
+  readonly manifest: ObjectRef
+  /** Of a base backup: the index of frames that were moved since it was taken. */
+  readonly moved: ObjectRef | null
   readonly epoch: number
   /** Number of its commit entry. */
   readonly entry: number
@@ -55,14 +76,29 @@ export interface BackupRecord {
 }
 
 export function emptyState(cluster: string): ClusterState {
-  return { cluster, head: 0, headDigest: null, epoch: 0, open: null, interrupted: [], burntKeys: new Set(), sparedKeys: new Set(), backups: new Map() }
+  return {
+    cluster,
+    head: 0,
+    headDigest: null,
+    epoch: 0,
+    open: null,
+    interrupted: [],
+    burntKeys: new Set(),
+    sparedKeys: new Set(),
+    fruitless: new Set(),
+    backups: new Map(),
+    moved: null,
+    repackRuns: new Set(),
+    garbage: [],
+  }
 }
 
 /** A backup before its commit: what it is, and that nothing was said of it yet. */
-export function uncommittedRecord(facts: BackupFacts, manifest: BackupRecord['manifest']): BackupRecord {
+export function uncommittedRecord(facts: BackupFacts, manifest: ObjectRef, moved: ObjectRef | null = null): BackupRecord {
   return {
     facts,
     manifest,
+    moved,
     epoch: 0,
     entry: 0,
     order: 0,
@@ -104,14 +140,16 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
     case 'swept': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
       const interrupted = state.interrupted.filter((run) => run.epoch !== entry.interrupted)
-      return { ...next, interrupted, sparedKeys: entry.spared === undefined ? state.sparedKeys : new Set([...state.sparedKeys, ...entry.spared]) }
+      if (entry.spared !== undefined) return { ...next, interrupted, sparedKeys: new Set([...state.sparedKeys, ...entry.spared]) }
+      const over = state.interrupted.filter((run) => run.epoch === entry.interrupted && run.committed === null)
+      return { ...next, interrupted, fruitless: new Set([...state.fruitless, ...over.map(({ run }) => run)]) }
     }
     case 'backup': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
       if (state.open.abandoned) throw broken('its run had given up')
       if (state.backups.has(entry.backup.id)) throw broken(`backup ${entry.backup.id} exists already`)
       const record: BackupRecord = {
-        ...uncommittedRecord(entry.backup, entry.manifest),
+        ...uncommittedRecord(entry.backup, entry.manifest, familyOf(entry.backup) === 'base' ? state.moved : null),
         epoch: entry.epoch,
         entry: entry.number,
         order: entry.relisted === true ? orderByTime(state, entry.backup, entry.number) : entry.number,
@@ -127,7 +165,22 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
     }
     case 'end': {
       if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
-      return { ...next, open: null }
+      const { run, committed } = state.open
+      return { ...next, open: null, fruitless: committed === null ? new Set([...state.fruitless, run]) : state.fruitless }
+    }
+    case 'repack': {
+      if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
+      if (state.open.abandoned) throw broken('its run had given up')
+      return { ...next, ...repacked(state, state.open, entry) }
+    }
+    case 'garbage': {
+      if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
+      return { ...next, garbage: [...state.garbage, { entry: entry.number, objects: entry.objects, graceSeconds: entry.graceSeconds }] }
+    }
+    case 'cleared': {
+      if (state.open === null || entry.epoch !== state.open.epoch) throw broken(`epoch ${entry.epoch} does not hold the lease`)
+      if (!state.garbage.some((each) => each.entry === entry.garbage)) throw broken(`it speaks of garbage ${entry.garbage}, which is not waiting`)
+      return { ...next, garbage: state.garbage.filter((each) => each.entry !== entry.garbage) }
     }
     case 'verified':
       return withBackup(entry.backup, (record) => ({ ...record, state: record.state === 'proven' ? 'proven' : 'verified', problems: [], verifiedAt: entry.at }))
@@ -162,6 +215,21 @@ export function applyEntry(state: ClusterState, entry: CommitEntry, digest: stri
       })
     default:
       throw broken(`its kind "${(entry satisfies never as CommitEntry).kind}" is unknown`)
+  }
+}
+
+/** From here every base backup, deleted ones too, finds what was moved by this index, and by no earlier one. */
+function repacked(
+  state: ClusterState,
+  open: OpenRun,
+  { index, relisted }: { readonly index: ObjectRef | null; readonly relisted?: boolean | undefined },
+): Pick<ClusterState, 'moved' | 'repackRuns' | 'open' | 'backups'> {
+  const run = index === null ? undefined : repackOf(state.cluster, index.key)?.run
+  return {
+    moved: index,
+    repackRuns: run === undefined ? state.repackRuns : new Set([...state.repackRuns, run]),
+    open: relisted === true || index === null ? open : { ...open, committed: index.key },
+    backups: new Map([...state.backups].map(([id, record]) => [id, familyOf(record.facts) === 'base' ? { ...record, moved: index } : record])),
   }
 }
 

@@ -26,6 +26,8 @@ export const holderSchema = z.object({
 export type Holder = z.infer<typeof holderSchema>
 
 const objectRef = z.object({ key: z.string(), sha256: z.string() })
+/** An object and the digest that it must have. */
+export type ObjectRef = Readonly<z.infer<typeof objectRef>>
 const backupId = z.string().min(1).max(64)
 
 const entrySchema = z.discriminatedUnion('kind', [
@@ -58,6 +60,15 @@ const entrySchema = z.discriminatedUnion('kind', [
   z.object({ ...common, kind: z.literal('unpin'), backup: backupId, reason: z.string() }),
   z.object({ ...common, kind: z.literal('delete'), backup: backupId, reason: z.string(), objects: z.array(z.string()) }),
   z.object({ ...common, kind: z.literal('purged'), backup: backupId }),
+  z.object({ ...common, kind: z.literal('repack'), epoch: z.number().int(), index: objectRef.nullable(), relisted: z.boolean().optional() }),
+  z.object({
+    ...common,
+    kind: z.literal('garbage'),
+    epoch: z.number().int(),
+    objects: z.array(z.string()),
+    graceSeconds: z.number().int().nonnegative(),
+  }),
+  z.object({ ...common, kind: z.literal('cleared'), epoch: z.number().int(), garbage: z.number().int() }),
 ])
 
 export type CommitEntry = z.infer<typeof entrySchema>

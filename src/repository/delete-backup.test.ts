@@ -25,7 +25,7 @@ async function agreed() {
   }
   const plan: DeletePlan = { backup: '1', database: 'nexo', fileName: '1.dump', objects: ['1.dump'], freedBytes: 1, refusals: [], warnings: [] }
   const lease = await takeLease(storage, { cluster: 'nexo', run: 'd', verb: 'delete', objects: () => [] }, alive, context)
-  const repository: Repository = { name: 'local', id: 'r', layout: 'flat', storage }
+  const repository: Repository = { name: 'local', id: 'r', layout: 'flat', storage, keyring: null }
   const between = async (entry: Parameters<typeof append>[2]) => append(storage, await readClusterLog(storage, 'nexo', context), entry, context)
   return { storage, plan, lease, repository, between }
 }

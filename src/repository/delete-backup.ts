@@ -1,6 +1,8 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
-import { isAtLeast } from './backup.ts'
+import { familyOf, isAtLeast } from './backup.ts'
+import type { PackKeys } from './base/pack-keys.ts'
+import { planBaseDelete } from './base/plan-base-delete.ts'
 import { livingBackups, type BackupRecord, type ClusterState } from './cluster-log.ts'
 import type { Lease } from './lease.ts'
 import { updateLatestAlias } from './latest-alias.ts'
@@ -12,23 +14,28 @@ export interface DeletePlan {
   readonly backup: string
   readonly database: string | null
   readonly fileName: string
+  /** One that ends in `/` means everything below it. */
   readonly objects: readonly string[]
+  /** What really goes: base backups share packs. */
   readonly freedBytes: number
   /** Reasons not to; empty = may be done. */
   readonly refusals: readonly string[]
   readonly warnings: readonly string[]
 }
 
-/** Plans the deletion of one backup. The last good backup of a database, and a pinned one, are refused. */
-export async function planDelete(repository: Repository, state: ClusterState, record: BackupRecord, context: Context): Promise<DeletePlan> {
-  return {
-    backup: record.facts.id,
-    database: record.facts.database,
-    fileName: record.facts.fileName,
-    objects: await objectsOf(repository, record, context),
-    freedBytes: record.facts.storedBytes,
-    ...judge(state, record),
-  }
+/** Plans the deletion of one backup. The last good backup of a database, the last good base backup of a cluster, and a pinned one, are refused. */
+export async function planDelete(
+  repository: Repository,
+  { state, record, keys }: { readonly state: ClusterState; readonly record: BackupRecord; readonly keys: PackKeys | null },
+  context: Context,
+): Promise<DeletePlan> {
+  const { facts } = record
+  const { refusals, warnings } = judge(state, record)
+  const going =
+    familyOf(facts) === 'base'
+      ? await planBaseDelete(repository, { state, record, keys }, context)
+      : { objects: await objectsOf(repository, record, context), freedBytes: facts.storedBytes, warnings: [] }
+  return { backup: facts.id, database: facts.database, fileName: facts.fileName, ...going, refusals, warnings: [...warnings, ...going.warnings] }
 }
 
 /** Pins and verdicts need no lease, so they are looked at again in the moment of the deletion. */
@@ -40,13 +47,14 @@ function judge(state: ClusterState, record: BackupRecord): Pick<DeletePlan, 'ref
   if (record.pinned) refusals.push(`it is pinned (${record.pinReason ?? 'no reason given'}); unpin it first: tidemark unpin ${record.facts.id}`)
   const good = record.state !== 'damaged' && !record.facts.partial
   if (good && !others.some((other) => isAtLeast(other.state, 'verified') || other.state === record.state)) {
-    refusals.push(`it is the last good backup of database "${record.facts.database}"; take another first: tidemark backup`)
+    const { database, cluster } = record.facts
+    refusals.push(`it is the last good ${database === null ? `base backup of cluster "${cluster}"` : `backup of database "${database}"`}; take another first: tidemark backup`)
   }
   const warnings = good && record.state === 'proven' && !others.some((other) => other.state === 'proven') ? ['it is the only proven backup'] : []
   return { refusals, warnings }
 }
 
-/** Every key of the backup outside `.tidemark/`. Of a backup that was found damaged the manifest need not be readable: the commit entry names the dump itself. */
+/** Every key of a dump outside `.tidemark/`. Of a backup that was found damaged the manifest need not be readable: the commit entry names the dump itself. */
 async function objectsOf(repository: Repository, record: BackupRecord, context: Context): Promise<readonly string[]> {
   try {
     const manifest = await readManifest(repository.storage, record, context.signal)

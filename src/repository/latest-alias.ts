@@ -5,9 +5,7 @@ import { isAtLeast, isDump } from './backup.ts'
 import { isThere } from './bytes.ts'
 import { livingBackups, type ClusterState } from './cluster-log.ts'
 import { listClusters } from './commit-log.ts'
-import { extensionOf, latestAlias } from './layout.ts'
-
-const extensions = ['.sql', '.sql.gz', '.sql.zst', '.dump', '.dump.zst', '.d']
+import { extensionOf, extensions, latestAlias } from './layout.ts'
 
 /**
  * Points `latest_backup.<ext>` at the newest verified complete dump of the cluster and removes its aliases of other extensions, which would be stale.

@@ -51,7 +51,17 @@ export const packsPrefix = (cluster: string, run: string) => `.tidemark/packs/${
 export const packObjectKey = (cluster: string, run: string, id: Buffer) => `${packsPrefix(cluster, run)}${id.toString('hex')}.pack`
 export const leavesKey = (cluster: string, run: string) => `.tidemark/leaves/${clusterSegment(cluster)}/${run}.pack`
 export const indexKey = (cluster: string, run: string) => `.tidemark/indexes/${clusterSegment(cluster)}/${run}.pack`
-export const rootKey = (cluster: string, backup: string) => `.tidemark/roots/${clusterSegment(cluster)}/${backup}.pack`
+export const rootsPrefix = (cluster: string) => `.tidemark/roots/${clusterSegment(cluster)}/`
+export const rootKey = (cluster: string, backup: string) => `${rootsPrefix(cluster)}${backup}.pack`
+export const repacksPrefix = (cluster: string) => `.tidemark/repacks/${clusterSegment(cluster)}/`
+export const repackKey = (cluster: string, number: number, run: string) => `${repacksPrefix(cluster)}${number10(number)}-${run}.pack`
+
+/** What the name of a repack's index says; undefined for what is none. */
+export function repackOf(cluster: string, key: string): { readonly number: number; readonly run: string } | undefined {
+  const prefix = repacksPrefix(cluster)
+  const match = key.startsWith(prefix) ? /^(\d{10})-([A-Za-z0-9_-]{1,64})\.pack$/.exec(key.slice(prefix.length)) : null
+  return match === null ? undefined : { number: Number(match[1]), run: match[2] ?? '' }
+}
 
 export function commitNumberOf(key: string): number | undefined {
   const match = /\/(\d{10})\.json$/.exec(key)
@@ -92,12 +102,36 @@ export function latestAlias(extension: string, cluster: string | null): string {
   return `latest_backup${cluster === null ? '' : `_${clusterSegment(cluster)}`}${extension}`
 }
 
-/** A dump's extension, with everything after the stem: `.sql.gz`, `.dump.zst`, `.d`; '' for anything else. */
+/** Every extension that a dump can have, without that of its seal. */
+const dumpExtensions = ['.sql', '.sql.gz', '.sql.zst', '.dump', '.dump.zst'] as const
+/** A directory dump is a folder; the files in it are sealed one by one. */
+const directoryExtension = '.d'
+
+/** A sealed file is an age file, and its name ends so. */
+const sealExtension = '.age'
+export const sealedName = (name: string) => `${name}${sealExtension}`
+export const isSealedName = (name: string) => name.endsWith(sealExtension)
+/** The name of what is inside. */
+export const openedName = (name: string) => (isSealedName(name) ? name.slice(0, -sealExtension.length) : name)
+
+/** Every extension of a dump, sealed or not. */
+export const extensions: readonly string[] = [...dumpExtensions, ...dumpExtensions.map(sealedName), directoryExtension]
+
+/** A dump's extension, with everything after the stem: `.sql.gz`, `.dump.zst`, `.dump.zst.age`, `.d`; '' for anything else. */
 export function extensionOf(fileName: string): string {
-  return /(\.(?:sql|dump|d|sql\.gz|sql\.zst|dump\.zst))$/.exec(fileName)?.[1] ?? ''
+  return extensions.find((extension) => fileName.endsWith(extension)) ?? ''
 }
 
 /** The file name without its dump extension. */
 export function stemOf(fileName: string): string {
   return fileName.slice(0, fileName.length - extensionOf(fileName).length)
 }
+
+/** Names that files beside a dump of this stem may have. A dump that was taken in may be sealed and they not, or the other way round. */
+export function companionsOf(stem: string): { readonly info: readonly string[]; readonly globals: readonly string[] } {
+  const both = (name: string) => [name, sealedName(name)]
+  return { info: both(`${stem}.info`), globals: both(`${stem}.globals.sql`) }
+}
+
+export const isInfoKey = (key: string) => openedName(key).endsWith('.info')
+export const isGlobalsKey = (key: string) => openedName(key).endsWith('.globals.sql')

@@ -2,6 +2,8 @@ import type { Context } from '../kernel/context.ts'
 import { utc } from '../kernel/clock.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import type { Storage } from '../storage/storage.ts'
+import type { PackKeys } from './base/pack-keys.ts'
+import { relistBaseBackups } from './base/sweep-base.ts'
 import { append, readClusterLog } from './commit-log.ts'
 import type { ClusterState, OpenRun } from './cluster-log.ts'
 import type { Holder, NewEntry } from './commit-entry.ts'
@@ -26,6 +28,8 @@ export interface LeaseRequest {
   readonly verb: string
   /** Keys outside `.tidemark/` that the run may write, decided from the log as it is when the lease is taken. */
   readonly objects: (state: ClusterState) => readonly string[]
+  /** Opens what base backups share, to clean up after others. Without it, what is sealed stays for a run that has it. */
+  readonly keys?: PackKeys | null
 }
 
 /** The right to write for one cluster. Disposing it without `end` leaves the run open: the next one takes over and sweeps. */
@@ -58,13 +62,15 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
   const epoch = state.epoch
   const objects = state.open?.objects ?? []
   const heart = beat(storage, request, holder, epoch, context)
+  const sweeper: SweepHolder = { epoch, run: request.run, keys: request.keys ?? null }
   let named: Relisted['named'] = new Set()
   try {
     await heart.first
-    const relisted = await relistBackups(storage, state, { epoch, run: request.run }, context)
+    const relisted = await relistBackups(storage, state, sweeper, context)
     named = relisted.named
-    state = await sweepInterrupted(storage, relisted, { epoch, run: request.run }, context)
-    state = await finishDeletions(storage, { state, named }, { epoch, run: request.run }, context)
+    state = await relistBaseBackups(storage, relisted.state, sweeper, context)
+    state = await sweepInterrupted(storage, { ...relisted, state }, sweeper, context)
+    state = await finishDeletions(storage, { state, named }, sweeper, context)
     await forgetHeartbeats(storage, request.cluster, epoch, context)
   } catch (error) {
     await heart.stop()
@@ -107,7 +113,7 @@ export async function takeLease(storage: Storage, request: LeaseRequest, whereab
       }
     },
     purge: async () => {
-      state = await purgeTombstones(storage, { state, named }, { epoch, run: request.run }, context)
+      state = await purgeTombstones(storage, { state, named }, sweeper, context)
     },
     end: async (outcome) => {
       // Cancelled runs must be able to say so: the append does not listen to the run's signal.

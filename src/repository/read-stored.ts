@@ -4,14 +4,16 @@ import { atMost, givingBack } from '../stream/chunks.ts'
 import { decompressGzip } from '../stream/gzip-members.ts'
 import { Tally } from '../stream/tally.ts'
 import { decompressZstd } from '../stream/zstd-frames.ts'
+import { openedName } from './layout.ts'
 import type { StoredFile } from './manifest.ts'
 
-/** How a dump's file is wrapped, by its extension: `.dump` and `.sql` are what pg_dump wrote. */
+/** How a dump is wrapped inside its seal, by its extension: `.dump` and `.sql` are what pg_dump wrote. */
 export type OuterCompression = 'none' | 'gzip' | 'zstd'
 
 export function outerCompressionOf(fileName: string): OuterCompression {
-  if (fileName.endsWith('.zst')) return 'zstd'
-  return fileName.endsWith('.gz') ? 'gzip' : 'none'
+  const name = openedName(fileName)
+  if (name.endsWith('.zst')) return 'zstd'
+  return name.endsWith('.gz') ? 'gzip' : 'none'
 }
 
 /**

@@ -94,7 +94,7 @@ describe('a commit log that lost its end', () => {
       expect(await room.keys()).toEqual(['1.dump', '1.globals.sql', '1.info'])
       expect([...lease.state().sparedKeys]).toEqual(['1.dump', '1.info', '1.globals.sql'])
       expect(warnings(room).at(-1)).toMatch(/^orphans-spared: 1\.dump .* is kept, and nobody will remove it; .*repo adopt/)
-      const repository = { name: 'local', id: repositoryId, layout: 'flat', storage: room.storage } as const
+      const repository = { name: 'local', id: repositoryId, layout: 'flat', storage: room.storage, keyring: null } as const
       expect((await keysInUse(repository, lease.state(), room.context)).has('1.dump')).toBe(false)
       // A new dump still never gets its name.
       expect(lease.state().burntKeys.has('1.dump')).toBe(true)

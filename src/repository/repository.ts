@@ -6,6 +6,8 @@ import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { probeConditionalCreate } from '../storage/probe.ts'
 import type { Storage } from '../storage/storage.ts'
 import { readObject, readObjectIfThere } from './bytes.ts'
+import type { Keyring } from './keys/keyring.ts'
+import { sealMetadata } from './keys/sealed-metadata.ts'
 import { commitsRoot, repositoryKey, type Layout } from './layout.ts'
 
 const descriptorSchema = z.object({
@@ -22,7 +24,16 @@ export interface Repository {
   readonly name: string
   readonly id: string
   readonly layout: Layout
+  /** Metadata is sealed in it, where there is a keyring. */
   readonly storage: Storage
+  /** Null where nothing is sealed, and before the keyring was opened. */
+  readonly keyring: Keyring | null
+}
+
+/** The repository as its keyring shows it; the same where there is none. */
+export function withKeyring(repository: Repository, keyring: Keyring | null): Repository {
+  if (keyring === null) return repository
+  return { ...repository, keyring, storage: sealMetadata(repository.storage, repository.id, keyring) }
 }
 
 const descriptorLimitBytes = 64 * 1024
@@ -105,5 +116,5 @@ function describe(name: string, storage: Storage, bytes: Uint8Array): Repository
   const parsed = descriptorSchema.safeParse(json)
   if (!parsed.success)
     throw new Failure('repository-format', `${repositoryKey} at ${storage.location} is not what Tidemark writes: ${parsed.error.issues[0]?.message ?? ''}`)
-  return { name, storage, id: parsed.data.id, layout: parsed.data.layout }
+  return { name, storage, id: parsed.data.id, layout: parsed.data.layout, keyring: null }
 }

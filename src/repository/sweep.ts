@@ -1,9 +1,12 @@
 import type { Context } from '../kernel/context.ts'
 import type { Storage } from '../storage/storage.ts'
+import { familyOf } from './backup.ts'
+import type { PackKeys } from './base/pack-keys.ts'
+import { purgeBaseBackup, sweepBaseRun } from './base/sweep-base.ts'
 import { isThere } from './bytes.ts'
 import { append, listClusters, readClusterLog } from './commit-log.ts'
 import type { ClusterState, OpenRun } from './cluster-log.ts'
-import { isContentKey, stemOf } from './layout.ts'
+import { companionsOf, isContentKey, isGlobalsKey, isInfoKey, stemOf } from './layout.ts'
 
 /** The log after what it had lost was listed again (`relistBackups`). */
 export interface Relisted {
@@ -18,6 +21,8 @@ export interface Relisted {
 export interface SweepHolder {
   readonly epoch: number
   readonly run: string
+  /** Opens the roots of base backups; null where nothing is sealed, or no key is at hand. */
+  readonly keys: PackKeys | null
 }
 
 /**
@@ -29,13 +34,23 @@ export interface SweepHolder {
  * its manifest and its entry may be what is lost. Such files are spared, and the log is told. So is a dump that a manifest outside the log names, or, where
  * one cannot be read, may name.
  */
-export async function sweepInterrupted(storage: Storage, { state, doubtful, named }: Relisted, holder: SweepHolder, context: Context): Promise<ClusterState> {
+export async function sweepInterrupted(
+  storage: Storage,
+  { state, doubtful, named }: Relisted,
+  holder: SweepHolder,
+  context: Context,
+): Promise<ClusterState> {
   if (state.interrupted.length === 0) return state
   const inUse = await namesInUse(storage, state, context)
   let current = state
   for (const dead of state.interrupted) {
     const { epoch, run } = holder
-    const isListed = dead.committed !== null || state.backups.has(dead.run)
+    const isListed = dead.committed !== null || state.backups.has(dead.run) || state.repackRuns.has(dead.run)
+    // A run that may write no file outside of our own folder may have stored packs.
+    if (!isListed && dead.objects.length === 0) {
+      current = await sweepBaseRun(storage, { state: current, dead }, holder, context)
+      continue
+    }
     const orphans = isListed ? [] : dead.objects.filter((key) => isContentKey(key) && !inUse.has(baseName(key)))
     const isDoubtful = (doubtful && !dead.abandoned) || orphans.some((key) => isAmong(named, key))
     const { spared, wasWhole } = await sparedOf(storage, orphans, context, { dead, isDoubtful })
@@ -64,7 +79,7 @@ async function sparedOf(
   for (const key of keys) if (await isThere(storage, key, context)) there.push(key)
   const hasDump = there.some((key) => !isCompanion(key))
   // What was adopted has the `.info` of another program, copied before the dump was read back.
-  const wasWhole = !dead.abandoned && dead.verb !== 'adopt' && there.some((key) => key.endsWith('.info'))
+  const wasWhole = !dead.abandoned && dead.verb !== 'adopt' && there.some(isInfoKey)
   return hasDump && (isDoubtful || wasWhole) ? { spared: there, wasWhole } : nothingSpared
 }
 
@@ -75,7 +90,7 @@ function isAmong(keys: ReadonlySet<string>, key: string): boolean {
   return keys.has(key) || (key.endsWith('/') && [...keys].some((each) => each.startsWith(key)))
 }
 
-const isCompanion = (key: string) => key.endsWith('.info') || key.endsWith('.globals.sql')
+const isCompanion = (key: string) => isInfoKey(key) || isGlobalsKey(key)
 
 function describeSpared(
   storage: Storage,
@@ -108,8 +123,8 @@ async function namesInUse(storage: Storage, state: ClusterState, context: Contex
     const log = cluster === state.cluster ? state : await readClusterLog(storage, cluster, context)
     for (const { facts, deleted } of log.backups.values()) {
       if (deleted !== null) continue
-      const stem = stemOf(facts.fileName)
-      for (const name of [facts.fileName, baseName(facts.key), `${stem}.info`, `${stem}.globals.sql`]) names.add(name)
+      const { info, globals } = companionsOf(stemOf(facts.fileName))
+      for (const name of [facts.fileName, baseName(facts.key), ...info, ...globals]) names.add(name)
     }
     if (cluster !== state.cluster) for (const key of log.open?.objects ?? []) names.add(baseName(key))
   }
@@ -138,7 +153,12 @@ export async function purgeTombstones(
   if (waiting.length === 0) return state
   const isUsed = await keysInUse(storage, state, context)
   let current = state
-  for (const { facts, deleted } of waiting) {
+  for (const record of waiting) {
+    const { facts, deleted } = record
+    if (familyOf(facts) === 'base') {
+      current = await purgeBaseBackup(storage, { state: current, record }, holder, context)
+      continue
+    }
     for (const key of (deleted?.objects ?? []).filter((each) => !isUsed(each))) {
       if (isContentKey(key) && !isAmong(named, key)) await deleteTree(storage, key, context)
       else context.emit({ type: 'warning', code: 'object-kept', message: `${key} is not removed with backup ${facts.id}: ${whyKept(key)}` })
@@ -160,8 +180,8 @@ export async function keysInUse(storage: Storage, state: ClusterState, context: 
     const log = cluster === state.cluster ? state : await readClusterLog(storage, cluster, context)
     for (const { facts, deleted } of log.backups.values()) {
       if (deleted !== null) continue
-      const stem = `${facts.key.slice(0, facts.key.length - baseName(facts.key).length)}${stemOf(baseName(facts.key))}`
-      for (const key of [facts.key, `${facts.key}/`, `${stem}.info`, `${stem}.globals.sql`]) add(key)
+      const { info, globals } = companionsOf(`${facts.key.slice(0, facts.key.length - baseName(facts.key).length)}${stemOf(baseName(facts.key))}`)
+      for (const key of [facts.key, `${facts.key}/`, ...info, ...globals]) add(key)
       copied.add(facts.fileName)
     }
     if (cluster !== state.cluster) for (const key of log.open?.objects ?? []) add(key)

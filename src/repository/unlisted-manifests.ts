@@ -7,7 +7,7 @@ import type { BackupFacts } from './backup.ts'
 import { readObjectIfThere } from './bytes.ts'
 import type { ClusterState } from './cluster-log.ts'
 import { digestOf } from './commit-entry.ts'
-import { extensionOf, isContentKey, manifestKey, manifestsPrefix, stemOf } from './layout.ts'
+import { companionsOf, extensionOf, isContentKey, manifestKey, manifestsPrefix, stemOf } from './layout.ts'
 import { decodeManifest, manifestLimitBytes, type Manifest, type StoredFile } from './manifest.ts'
 import { openRepository } from './repository.ts'
 
@@ -90,16 +90,16 @@ function refusalOf(key: string, manifest: Manifest, own: { readonly cluster: str
 
 /** Whether a run of ours gives this file this place: docs/design.md "Repository format 1". */
 function belongsTo({ key, fileName, format }: BackupFacts, file: StoredFile): boolean {
-  const stem = `${key.slice(0, key.length - fileName.length)}${stemOf(fileName)}`
+  const { info, globals } = companionsOf(`${key.slice(0, key.length - fileName.length)}${stemOf(fileName)}`)
   switch (file.role) {
     case 'dump':
       return format !== 'directory' && file.key === key
     case 'part':
       return format === 'directory' && file.key.startsWith(`${key}/`)
     case 'globals':
-      return file.key === `${stem}.globals.sql`
+      return globals.includes(file.key)
     case 'info':
-      return file.key === `${stem}.info`
+      return info.includes(file.key)
     case 'copy':
       return /^(weekly|monthly)\//.test(file.key) && file.key !== key && baseName(file.key) === fileName
   }
@@ -113,7 +113,7 @@ export function contentsOf(manifest: Manifest): readonly StoredFile[] {
 const baseName = (key: string) => key.split('/').at(-1) ?? key
 
 /** As we write times: orders compare them as texts. */
-function isUtc(text: string): boolean {
+export function isUtc(text: string): boolean {
   try {
     return utc(Temporal.Instant.from(text)) === text
   } catch (error) {

@@ -9,12 +9,14 @@ import type { DumpContent } from '../dump/dump-reader.ts'
 import { makeSeekable } from '../dump/seekable-archive.ts'
 import { scannedDump } from '../repository/check-stored.ts'
 import { dumpFileOf, type Manifest, type StoredFile } from '../repository/manifest.ts'
-import { outerCompressionOf, plainBytes, readChecked } from '../repository/read-stored.ts'
+import { openedName } from '../repository/layout.ts'
+import { outerCompressionOf, plainBytes } from '../repository/read-stored.ts'
 import type { Repository } from '../repository/repository.ts'
 import { requireStageSpace, workDirectoryHint } from '../repository/stage-space.ts'
+import { filesOf, readOpened } from '../repository/stored-files.ts'
 import { withProgress } from '../stream/chunks.ts'
 
-/** A dump on local disk, decompressed, that was read to its end and found whole. Removed when its scope ends, unless it is the original. */
+/** A dump on local disk, opened and decompressed, that was read to its end and found whole. Removed when its scope ends, unless it is the original. */
 export interface StagedDump extends AsyncDisposable {
   readonly format: 'custom' | 'plain' | 'directory'
   /** Absolute; a directory for the directory format. */
@@ -29,7 +31,7 @@ export type StagedContent = Pick<DumpContent, 'sizeBytes' | 'tables' | 'dumpVers
 /**
  * Brings a stored dump to local disk, checking every byte on the way: SHA-256, structure, content. Nothing has been done to any server
  * when this rejects. Even a dump that lies on local disk uncompressed is copied: what was checked and what is loaded must be the same bytes, whatever
- * happens to the file meanwhile.
+ * happens to the file meanwhile. What was sealed is opened once, here, into files that only our account can read.
  */
 export async function stageBackup(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {
   const { backup } = manifest
@@ -69,14 +71,14 @@ async function* stagedBytes(repository: Repository, manifest: Manifest, file: St
   if (backup.adopted || manifest.fingerprint === null || backup.format === 'plain') {
     const format = backup.format === 'plain' ? 'plain' : 'custom'
     return yield* scannedDump(
-      repository.storage,
+      filesOf(repository),
       file,
       { format, fileName: backup.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint },
       context,
     )
   }
   const compression = outerCompressionOf(backup.fileName)
-  const plain = plainBytes(readChecked(repository.storage, file, context.signal), compression, { signal: context.signal, maxBytes: manifest.plainBytes })
+  const plain = plainBytes(readOpened(filesOf(repository), file, context.signal), compression, { signal: context.signal, maxBytes: manifest.plainBytes })
   let sizeBytes = 0
   for await (const chunk of withProgress(plain, {
     clock: context.clock,
@@ -100,17 +102,18 @@ async function* stagedBytes(repository: Repository, manifest: Manifest, file: St
 }
 
 async function stageDirectory(repository: Repository, manifest: Manifest, stage: string, context: Context): Promise<StagedDump> {
+  const files = filesOf(repository)
   const root = join(stage, 'dump.d')
   await mkdir(root, { mode: 0o700 })
   for (const file of manifest.files) {
     if (file.role !== 'part') continue
-    const path = join(root, relative(manifest.backup.key, file.key))
+    const path = join(root, openedName(relative(manifest.backup.key, file.key)))
     // Keys were validated by the storage; a part outside its own folder would still be a forged manifest.
     if (relative(root, path).startsWith('..'))
       throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names a part outside its folder: ${file.key}`)
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
     await pipeline(
-      Readable.from(readChecked(repository.storage, file, context.signal), { objectMode: false }),
+      Readable.from(readOpened(files, file, context.signal), { objectMode: false }),
       createWriteStream(path, { flags: 'wx', mode: 0o600 }),
       { signal: context.signal },
     )

@@ -1,6 +1,8 @@
 import type { Context } from '../kernel/context.ts'
 import { Failure, isFailure } from '../kernel/failure.ts'
-import { requireDump, type BackupState, type Problem } from '../repository/backup.ts'
+import { isDump, type BackupState, type DumpFacts, type Problem } from '../repository/backup.ts'
+import { openOthers, type BrokenPlace, type OtherBackup } from '../repository/base/affected-backups.ts'
+import type { PackKeys } from '../repository/base/pack-keys.ts'
 import { checkStoredDump, objectOf } from '../repository/check-stored.ts'
 import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
 import type { NewEntry } from '../repository/commit-entry.ts'
@@ -8,6 +10,8 @@ import { append } from '../repository/commit-log.ts'
 import { updateLatestAlias } from '../repository/latest-alias.ts'
 import { readManifest } from '../repository/manifest.ts'
 import type { Repository } from '../repository/repository.ts'
+import type { PagesLookedAt } from './pages-looked-at.ts'
+import { readWholeBase } from './read-whole-base.ts'
 import { warnOfReach } from './warn-of-reach.ts'
 
 export interface VerifiedBackup {
@@ -20,38 +24,47 @@ export interface VerifiedBackup {
   readonly tables: readonly { schema: string; name: string; rows: number | null }[]
 }
 
-/**
- * Reads one backup back from its repository and records in the log what was found: `verified`, or `damaged` with the problem. A storage that
- * does not answer proves nothing either way: that is thrown and nothing is recorded.
- */
-export async function verifyBackup(repository: Repository, state: ClusterState, record: BackupRecord, run: string, context: Context): Promise<VerifiedBackup> {
-  const { facts } = record
-  const begunMs = context.clock.monotonicMs()
-  context.emit({ type: 'step-begun', step: 'read-back', subject: facts.id, expectedBytes: facts.storedBytes })
-  const { readBytes, problem } = await readWhole(repository, record, context)
-  const entry: NewEntry = problem === null ? { kind: 'verified', backup: facts.id, run } : { kind: 'damaged', backup: facts.id, problems: [problem], run }
-  const after = await noted(repository, state, entry, context)
-  if (problem !== null) return { id: facts.id, valid: false, state: 'damaged', problems: [problem], checksum: facts.checksum, readBytes, tables: facts.tables }
-  context.emit({
-    type: 'step-ended',
-    step: 'read-back',
-    subject: facts.id,
-    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
-    doneBytes: readBytes,
-  })
-  return {
-    id: facts.id,
-    valid: true,
-    state: after.backups.get(facts.id)?.state ?? 'verified',
-    problems: [],
-    checksum: facts.checksum,
-    readBytes,
-    tables: facts.tables,
-  }
+export interface VerifyRequest {
+  readonly run: string
+  readonly threads: number
+  readonly keys: PackKeys | null
+  /** What the same run has read of base backups, which share packs. */
+  readonly looked: PagesLookedAt
 }
 
-async function readWhole(repository: Repository, record: BackupRecord, context: Context): Promise<{ readBytes: number; problem: Problem | null }> {
-  const facts = requireDump(record.facts, 'read it back as a dump')
+/**
+ * Reads one backup back from its repository and records in the log what was found: `verified`, or `damaged` with the problems. A storage that
+ * does not answer proves nothing either way: that is thrown and nothing is recorded.
+ */
+export async function verifyBackup(
+  repository: Repository,
+  { state, record }: { readonly state: ClusterState; readonly record: BackupRecord },
+  request: VerifyRequest,
+  context: Context,
+): Promise<VerifiedBackup> {
+  const { facts } = record
+  const { run } = request
+  const begunMs = context.clock.monotonicMs()
+  const expectedBytes = isDump(facts) ? facts.storedBytes : null
+  context.emit({ type: 'step-begun', step: 'read-back', subject: facts.id, expectedBytes })
+  const { readBytes, problems } = isDump(facts)
+    ? await readWholeDump(repository, { record, facts }, context)
+    : await readBase(repository, { state, record }, request, context)
+  const entry: NewEntry = problems.length === 0 ? { kind: 'verified', backup: facts.id, run } : { kind: 'damaged', backup: facts.id, problems, run }
+  const after = await noted(repository, state, entry, context)
+  const found = { id: facts.id, checksum: facts.checksum, readBytes, tables: facts.tables }
+  if (problems.length > 0) return { ...found, valid: false, state: 'damaged', problems }
+  const durationSeconds = (context.clock.monotonicMs() - begunMs) / 1000
+  context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds, doneBytes: readBytes })
+  return { ...found, valid: true, state: after.backups.get(facts.id)?.state ?? 'verified', problems: [] }
+}
+
+interface WholeRead {
+  readonly readBytes: number
+  readonly problems: Problem[]
+}
+
+async function readWholeDump(repository: Repository, { record, facts }: { readonly record: BackupRecord; readonly facts: DumpFacts }, context: Context): Promise<WholeRead> {
   try {
     const manifest = await readManifest(repository.storage, record, context.signal)
     const { readBytes, content } = await checkStoredDump(
@@ -60,11 +73,31 @@ async function readWhole(repository: Repository, record: BackupRecord, context: 
       context,
     )
     warnOfReach(content, facts.id, context)
-    return { readBytes, problem: null }
+    return { readBytes, problems: [] }
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty', 'repository-format')) throw error
-    return { readBytes: 0, problem: { code: error.code, object: objectOf(error) ?? facts.key, message: error.message } }
+    return { readBytes: 0, problems: [{ code: error.code, object: objectOf(error) ?? facts.key, message: error.message }] }
   }
+}
+
+async function readBase(
+  repository: Repository,
+  { state, record }: { readonly state: ClusterState; readonly record: BackupRecord },
+  request: VerifyRequest,
+  context: Context,
+): Promise<WholeRead> {
+  const { readBytes, damage } = await readWholeBase(repository, record, request, context)
+  if (damage.length === 0) return { readBytes, problems: [] }
+  const others = await openOthers(repository, { state, except: record.facts.id }, request.keys, context)
+  return { readBytes, problems: damage.map(({ code, object, message, pack, frame }) => ({ code, object, message: `${message}${sharedWith(others, { object, pack, frame })}` })) }
+}
+
+/** Packs are shared: which other backups miss what is broken here. */
+function sharedWith(others: readonly OtherBackup[], place: BrokenPlace): string {
+  const named = (answer: boolean | null): readonly string[] => others.filter((other) => other.needs(place) === answer).map(({ id }) => id)
+  const certain = named(true)
+  const unknown = named(null)
+  return `${certain.length > 0 ? `; needed by ${certain.join(', ')}, too` : ''}${unknown.length > 0 ? `; perhaps needed by ${unknown.join(', ')}, too` : ''}`
 }
 
 /** Appends the finding. A repository that can only be read (a mounted copy, a reader's credentials) is no less whole for it: then it is said and not recorded. */

@@ -1,19 +1,16 @@
-import { execFile } from 'node:child_process'
-import { chmod, chown, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Failure } from '../../src/kernel/failure.ts'
 import { startClient } from '../../src/postgres/client-process.ts'
 import { chooseClientTools, discoverClientTools } from '../../src/postgres/client-tools.ts'
 import { openSession } from '../../src/postgres/session.ts'
 import type { ConnectionTarget, TlsOptions } from '../../src/postgres/target.ts'
+import { makeCertificates } from '../support/certificates.ts'
 import { ownCluster, type TestCluster } from '../support/cluster.ts'
 import { withOverrides } from '../support/targets.ts'
-
-const run = promisify(execFile)
 
 describe('TLS', () => {
   let directory: string
@@ -123,42 +120,7 @@ describe('TLS', () => {
     for (;;) if ((await watcher.query('SELECT 1 FROM pg_stat_activity WHERE pid = $1', [session.backendPid])).length === 0) break
     await session[Symbol.asyncDispose]()
   })
-
-  async function makeCertificates(into: string): Promise<void> {
-    const openssl = (...args: string[]) => run('openssl', args, { cwd: into })
-    await openssl('req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2', '-subj', '/CN=Tidemark test authority')
-    await openssl('req', '-newkey', 'rsa:2048', '-nodes', '-keyout', 'server.key', '-out', 'server.csr', '-subj', '/CN=localhost')
-    await writeFile(join(into, 'names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n')
-    await openssl(
-      'x509',
-      '-req',
-      '-in',
-      'server.csr',
-      '-CA',
-      'ca.crt',
-      '-CAkey',
-      'ca.key',
-      '-CAcreateserial',
-      '-days',
-      '2',
-      '-extfile',
-      'names',
-      '-out',
-      'server.crt',
-    )
-    // The server insists that its key belongs to its account, or to root with 0640.
-    const account = await serverAccount()
-    await chmod(join(into, 'server.key'), 0o600)
-    if (account !== null) await chown(join(into, 'server.key'), account.uid, account.gid)
-  }
 })
-
-async function serverAccount(): Promise<{ uid: number; gid: number } | null> {
-  if (process.getuid?.() !== 0) return null
-  const lines = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'))
-  const found = lines.find((fields) => fields[0] === 'postgres') ?? lines.find((fields) => fields[0] === 'nobody')
-  return found === undefined ? null : { uid: Number(found[2]), gid: Number(found[3]) }
-}
 
 function messageOf(error: unknown): string {
   if (error instanceof Failure) return error.message

@@ -53,18 +53,30 @@ export async function startFalseWalsender(answer: (command: string) => Uint8Arra
     sockets.add(socket)
     socket.on('error', () => undefined)
     let loggedIn = false
-    socket.on('data', (chunk) => {
-      // CancelRequest and Terminate.
-      if (chunk[0] === 0x58 || chunk.readInt32BE(4) === 80_877_102) socket.end()
-      else if (!loggedIn) {
+    let unread = Buffer.alloc(0)
+    const take = (typeBytes: number): Buffer | null => {
+      const bytes = unread.length < typeBytes + 4 ? Infinity : typeBytes + unread.readInt32BE(typeBytes)
+      if (bytes > unread.length) return null
+      const taken = unread.subarray(0, bytes)
+      unread = unread.subarray(bytes)
+      return taken
+    }
+    socket.on('data', (chunk: Buffer) => {
+      unread = Buffer.concat([unread, chunk])
+      for (let came = take(loggedIn ? 1 : 0); came !== null; came = take(1)) {
+        const isCancelRequest = !loggedIn && came.readInt32BE(4) === 80_877_102
+        const isTerminate = loggedIn && came[0] === 0x58
+        if (isCancelRequest || isTerminate) socket.end()
+        else if (!loggedIn) socket.write(Buffer.concat([message('R', 0), message('K', 1, 1), ready]))
+        else if (came[0] === 0x51) reply(came.toString('utf8', 5, came.length - 1))
         loggedIn = true
-        socket.write(Buffer.concat([message('R', 0), message('K', 1, 1), ready]))
-      } else if (chunk[0] === 0x51) {
-        const bytes = answer(chunk.toString('utf8', 5, chunk.length - 1))
-        if (bytes === null) socket.end()
-        else void writeInPieces(socket, bytes, cutBytes)
       }
     })
+    const reply = (command: string): void => {
+      const bytes = answer(command)
+      if (bytes === null) socket.end()
+      else void writeInPieces(socket, bytes, cutBytes)
+    }
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()

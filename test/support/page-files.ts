@@ -85,7 +85,11 @@ async function storeRoot(
     pages.tables,
     pages.packs,
   )
-  const header = { repository: repositoryBytes(repository.id), id: newPackId(), ...(keys === null ? { keyKind: 'none' as const, epoch: 0 } : { keyKind: 'metadata' as const, epoch: keys.metadata.epoch }) }
+  const header = {
+    repository: repositoryBytes(repository.id),
+    id: newPackId(),
+    ...(keys === null ? { keyKind: 'none' as const, epoch: 0 } : { keyKind: 'metadata' as const, epoch: keys.metadata.epoch }),
+  }
   const bytes = encodeWholePack(header, keys?.metadata.key ?? null, root)
   const key = rootKey('main', run)
   await storeWholePack(repository.storage, key, bytes, { signal: context.signal })

@@ -89,6 +89,7 @@ export async function sweepRoom(major = 15): Promise<SweepRoom> {
         globals: true,
         fingerprint: true,
       },
+      base: { enabled: false, level: 1, jobs: 1, reader: 'auto' },
       drill: { server: 'same', newest: [] },
       checks: [],
       hooks: { beforeRestore: null, afterRestore: null, onFailure: null },

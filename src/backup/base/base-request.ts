@@ -10,6 +10,8 @@ export interface BaseBackupRequest {
   readonly reach: Reach
   /** `auto`: incremental where there is a backup to compare with. */
   readonly type: 'full' | 'incr' | 'auto'
+  /** Who reads the files: the server, which streams them, or we. `auto`: we, where they lie on this machine and may be read. */
+  readonly reader: 'auto' | 'stream' | 'direct'
   readonly name: string | null
   /** Threads that hash, compress and seal. */
   readonly threads: number

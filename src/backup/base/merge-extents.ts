@@ -23,7 +23,8 @@ export function mergeExtents(
     if (page >= until) return
     const found = known?.take(firstPage + page, until - page) ?? []
     for (const extent of found) add(extent)
-    if (found.reduce((count, extent) => count + extent.pages, 0) !== until - page) throw new Error(`pages ${page} to ${until - 1} were dropped, and are in no backup`)
+    if (found.reduce((count, extent) => count + extent.pages, 0) !== until - page)
+      throw new Error(`pages ${page} to ${until - 1} were dropped, and are in no backup`)
     page = until
   }
   for (const run of kept) {

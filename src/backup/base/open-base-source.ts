@@ -55,9 +55,13 @@ export async function openBaseSource(request: BaseBackupRequest, context: Contex
   const reached = await reachServer(request.target, request.reach, options)
   const session = stack.use(reached.session)
   if (session.via === 'container') {
-    throw new Failure('connection-failed', 'a base backup needs a connection to the server itself, and this one is reached only through psql in its container', {
-      hints: ['publish the port of the container, and name it in the connection', 'a dump works this way: tidemark backup --type dump'],
-    })
+    throw new Failure(
+      'connection-failed',
+      'a base backup needs a connection to the server itself, and this one is reached only through psql in its container',
+      {
+        hints: ['publish the port of the container, and name it in the connection', 'a dump works this way: tidemark backup --type dump'],
+      },
+    )
   }
   const files = stack.use(await openReplicationConnection(reached.target, options))
   const wal = stack.use(await openReplicationConnection(reached.target, { ...options, applicationName: 'tidemark base backup WAL' }))

@@ -9,7 +9,8 @@ import { openFiles, storeFiles, type TestFiles } from '../../../test/support/pag
 const context: Context = { clock: systemClock, emit: () => undefined, signal: new AbortController().signal }
 const pageBytes = 8_192
 
-const digestsOf = (files: TestFiles) => new Map([...files].map(([path, bytes]): [string, string] => [path, hash('sha256', bytes)]).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+const digestsOf = (files: TestFiles) =>
+  new Map([...files].map(([path, bytes]): [string, string] => [path, hash('sha256', bytes)]).toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
 /** Keys of a repository that is sealed. */
 function sealed() {
@@ -37,26 +38,40 @@ describe('the pages of a backup', () => {
     expect(digestsOf(await openFiles(again, context))).toEqual(digestsOf(files))
   })
 
-  it('of any backup in a row of incrementals are those that the files had then, however files grow, shrink, vanish and change', { timeout: 120_000 }, async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(fc.array(change, { maxLength: 6 }), { minLength: 1, maxLength: 6 }), fc.integer({ min: 1, max: 3_000_000 }), async (rounds, chunkBytes) => {
-        const storage = memoryStorage({ clock: systemClock })
-        const keys = sealed()
-        let files = new Map<string, Buffer>()
-        let prior: Awaited<ReturnType<typeof storeFiles>> | null = null
-        const taken: { readonly files: ReadonlyMap<string, string>; readonly run: Awaited<ReturnType<typeof storeFiles>> }[] = []
-        for (const [round, changes] of rounds.entries()) {
-          files = new Map(files)
-          for (const { file, ...how } of changes) apply(files, `f/${file}`, how)
-          const reopened: Awaited<ReturnType<typeof storeFiles>> = await storeFiles(storage, new Map(files), { run: `r${round}`, prior: prior?.backup ?? null, context, keys, chunkBytes })
-          taken.push({ files: digestsOf(files), run: reopened })
-          prior = reopened
-        }
-        for (const { files: then, run } of taken) expect(digestsOf(await openFiles(run, context))).toEqual(then)
-      }),
-      { numRuns: 10 },
-    )
-  })
+  it(
+    'of any backup in a row of incrementals are those that the files had then, however files grow, shrink, vanish and change',
+    { timeout: 120_000 },
+    async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.array(fc.array(change, { maxLength: 6 }), { minLength: 1, maxLength: 6 }),
+          fc.integer({ min: 1, max: 3_000_000 }),
+          async (rounds, chunkBytes) => {
+            const storage = memoryStorage({ clock: systemClock })
+            const keys = sealed()
+            let files = new Map<string, Buffer>()
+            let prior: Awaited<ReturnType<typeof storeFiles>> | null = null
+            const taken: { readonly files: ReadonlyMap<string, string>; readonly run: Awaited<ReturnType<typeof storeFiles>> }[] = []
+            for (const [round, changes] of rounds.entries()) {
+              files = new Map(files)
+              for (const { file, ...how } of changes) apply(files, `f/${file}`, how)
+              const reopened: Awaited<ReturnType<typeof storeFiles>> = await storeFiles(storage, new Map(files), {
+                run: `r${round}`,
+                prior: prior?.backup ?? null,
+                context,
+                keys,
+                chunkBytes,
+              })
+              taken.push({ files: digestsOf(files), run: reopened })
+              prior = reopened
+            }
+            for (const { files: then, run } of taken) expect(digestsOf(await openFiles(run, context))).toEqual(then)
+          },
+        ),
+        { numRuns: 10 },
+      )
+    },
+  )
 
   it('that are needed by few are written again, so that the fortieth incremental is read from few frames', { timeout: 120_000 }, async () => {
     const storage = memoryStorage({ clock: systemClock })
@@ -68,7 +83,8 @@ describe('the pages of a backup', () => {
     }
     expect((await openFiles(run, context)).get('f')?.equals(file)).toBe(true)
     let content = 0
-    for (const [pack, { live }] of run.backup.tables.packs.entries()) for (const [frame, share] of live.entries()) if (share > 0) content += run.backup.pack(pack).frames[frame]?.content ?? 0
+    for (const [pack, { live }] of run.backup.tables.packs.entries())
+      for (const [frame, share] of live.entries()) if (share > 0) content += run.backup.pack(pack).frames[frame]?.content ?? 0
     expect(content).toBeLessThan(3 * file.length)
   })
 })

@@ -12,6 +12,7 @@ import type { OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
 import { digestOf } from '../../repository/commit-entry.ts'
 import { indexKey, leavesKey, packObjectKey } from '../../repository/layout.ts'
 import type { Repository } from '../../repository/repository.ts'
+import { createDirectLane, type DirectLane, type DirectSource } from './direct-lane.ts'
 import { createFileLane, type FileLane } from './file-lane.ts'
 import { createFrameUse } from './frame-use.ts'
 import { createLeafWriter } from './leaf-writer.ts'
@@ -43,6 +44,8 @@ export interface PageStoreRequest {
 /** Where the pages of one backup go: files in, packs, leaves and an index out. */
 export interface PageStore extends AsyncDisposable {
   lane(): FileLane
+  /** For files that the threads read themselves. */
+  directLane(source: DirectSource): DirectLane
   /** After every lane is finished: resolves when all is durable, with what a root must say of it. */
   finish(): Promise<StoredPages>
 }
@@ -121,6 +124,7 @@ export function createPageStore(request: PageStoreRequest, context: Context): Pa
   }
   return {
     lane: () => createFileLane({ workers, pageBytes, prior: known, leaves }),
+    directLane: (source) => createDirectLane({ workers, pageBytes, prior: known, leaves }, source),
     finish,
     [Symbol.asyncDispose]: async () => {
       await workers[Symbol.asyncDispose]()

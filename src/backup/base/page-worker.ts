@@ -1,10 +1,12 @@
 import { parentPort, workerData } from 'node:worker_threads'
+import { systemCodeOf } from '../../kernel/failure.ts'
 import { hashBytes } from '../../packs/leaf.ts'
 import { createPageHasher } from '../../packs/page-hasher.ts'
+import { fetchAgain, fetchPieces, PieceUnreadable } from './fetch-pieces.ts'
 import { createPageFrames } from './page-frames.ts'
 import type { FromWorker, PackOutput, PageJob, PagesDone, PageWorkerSetup, ToWorker } from './page-job.ts'
 
-/** A thread of a base backup: hashes pages, drops those that did not change, and makes frames of the others. */
+/** A thread of a base backup: fetches pages where they are not handed to it, hashes them, drops those that did not change, and makes frames of the others. */
 
 const setup = workerData as PageWorkerSetup
 const port = parentPort
@@ -17,20 +19,37 @@ port.on('message', (message: ToWorker) => {
   if (message.kind === 'finish') {
     frames.finish()
     send({ kind: 'finished', output: frames.take() })
-    return
-  }
-  const done = lookAtPages(message)
-  send({ kind: 'done', done, output: frames.take() }, done)
+  } else void serve(message)
 })
 
-function lookAtPages({ job, slot, pieces, prior, compare }: PageJob): PagesDone {
-  const { pageBytes, slotBytes } = setup
-  const bytes = slots.subarray(slot * slotBytes, (slot + 1) * slotBytes)
+/** Does one job. While a bad page waits to be read again, others are done. */
+async function serve(job: PageJob): Promise<void> {
+  const { slotBytes, pageBytes } = setup
+  const bytes = slots.subarray(job.slot * slotBytes, (job.slot + 1) * slotBytes)
+  try {
+    const fetched = fetchPieces(job, bytes, pageBytes)
+    if (fetched.suspects.length > 0) await fetchAgain(job, bytes, { pageBytes, fetched })
+    const { missed, suspects } = fetched
+    const done = { ...lookAtPages(job, bytes, new Set(missed)), missed, badPages: suspects }
+    send({ kind: 'done', done, output: frames.take() }, done)
+  } catch (error) {
+    if (!(error instanceof PieceUnreadable)) throw error
+    const { piece, message } = error
+    send({ kind: 'unreadable', unreadable: { job: job.job, piece, message, code: systemCodeOf(error.cause) ?? null }, output: frames.take() })
+  }
+}
+
+function lookAtPages({ job, pieces, prior, compare }: PageJob, bytes: Buffer, missed: ReadonlySet<number>): Pick<PagesDone, 'job' | 'hashes' | 'runs'> {
+  const { pageBytes } = setup
   const pages = pieces.reduce((count, piece) => count + Math.ceil(piece.bytes / pageBytes), 0)
   const hashes = Buffer.allocUnsafeSlow(pages * hashBytes)
   const runs: number[] = []
   let page = 0
-  for (const { offset, bytes: length } of pieces) {
+  for (const [number, { offset, bytes: length }] of pieces.entries()) {
+    if (missed.has(number)) {
+      page += Math.ceil(length / pageBytes)
+      continue
+    }
     const end = offset + length
     // Pages from `keptFrom` to `at` are kept and not in a frame yet.
     let keptFrom = -1

@@ -2,15 +2,15 @@ import { Worker } from 'node:worker_threads'
 import { extname } from 'node:path'
 import type { IndexedPack } from '../../packs/pack-index.ts'
 import type { PackIntake } from './pack-intake.ts'
-import { runFields, type FromWorker, type PageJob, type PageWorkerSetup, type Piece, type ToWorker } from './page-job.ts'
+import { runFields, type BadPageFound, type FromWorker, type PageJob, type PageWorkerSetup, type ToWorker, type UnreadablePiece } from './page-job.ts'
 
 /** Threads that look into pages, and the slots of shared memory through which they get them. */
 export interface PageWorkers extends AsyncDisposable {
   readonly slotBytes: number
   /** A slot to be filled. Waits while all are in work, or while the storage is slower than we are. */
   slot(): Slot | Promise<Slot>
-  /** Hands a filled slot over. */
-  run(slot: Slot, pages: { readonly pieces: readonly Piece[]; readonly prior: Uint8Array | null; readonly compare: Uint8Array | null }): Promise<LookedAt>
+  /** Hands a slot over, filled but for the pieces that the thread fetches. Rejects with `UnreadableFile` where it cannot. */
+  run(slot: Slot, pages: Pick<PageJob, 'pieces' | 'prior' | 'compare' | 'newerThan'>): Promise<LookedAt>
   /** Closes every frame and pack. Resolves when all are durable, with what is in them. */
   finish(): Promise<readonly IndexedPack[]>
 }
@@ -24,6 +24,24 @@ export interface LookedAt {
   /** For each page of the pieces, in order. */
   readonly hashes: Buffer
   readonly kept: readonly KeptRun[]
+  /** By their number: pieces that were not fetched, for their file is gone or another. */
+  readonly missed: readonly number[]
+  readonly badPages: readonly BadPageFound[]
+}
+
+/** The system refused to read the file of a piece. */
+export class UnreadableFile extends Error {
+  override readonly name = 'UnreadableFile'
+  /** By its number in the job. */
+  readonly piece: number
+  /** Of the system. */
+  readonly code: string | null
+
+  constructor({ piece, message, code }: Omit<UnreadablePiece, 'job'>) {
+    super(message)
+    this.piece = piece
+    this.code = code
+  }
 }
 
 /** Pages of one piece that were kept, one after the other in a frame. */
@@ -83,12 +101,17 @@ export function startPageWorkers({ threads: count, setup, intake, signal }: Page
         thread.finished.resolve()
         return
       }
-      const { job, hashes, runs } = message.done
+      const { job } = message.kind === 'done' ? message.done : message.unreadable
       const waited = thread.jobs.get(job)
       thread.jobs.delete(job)
       if (waited === undefined) return
       release(waited.slot)
-      waited.resolve({ hashes: Buffer.from(hashes.buffer, hashes.byteOffset, hashes.byteLength), kept: keptRuns(runs, thread.intake) })
+      if (message.kind === 'unreadable') {
+        waited.reject(new UnreadableFile(message.unreadable))
+        return
+      }
+      const { hashes, runs, missed, badPages } = message.done
+      waited.resolve({ hashes: Buffer.from(hashes.buffer, hashes.byteOffset, hashes.byteLength), kept: keptRuns(runs, thread.intake), missed, badPages })
     })
   }
   const release = (slot: Slot): void => {
@@ -108,9 +131,9 @@ export function startPageWorkers({ threads: count, setup, intake, signal }: Page
       const isStorageSlow = threads.some((thread) => thread.intake.waitingBytes > waitingBytes)
       return (isStorageSlow ? undefined : free.pop()) ?? waitForSlot()
     },
-    run: (slot, { pieces, prior, compare }) => {
+    run: (slot, pages) => {
       const thread = leastBusy()
-      const job: PageJob = { kind: 'pages', job: (nextJob += 1), slot: slot.number, pieces, prior, compare }
+      const job: PageJob = { kind: 'pages', job: (nextJob += 1), slot: slot.number, ...pages }
       return new Promise((resolve, reject) => {
         if (failure !== null) {
           reject(failure.error)

@@ -19,6 +19,8 @@ export interface RootRequest {
   readonly server: BaseBackup
   readonly pages: StoredPages
   readonly prior: OpenBaseBackup | null
+  /** Who read the files. */
+  readonly how: 'stream' | 'direct'
   /** Why it was read in no better way. */
   readonly why: readonly string[]
   readonly warnings: readonly string[]
@@ -46,10 +48,10 @@ export async function storeRoot(repository: Repository, request: RootRequest, co
   await storeWholePack(repository.storage, key, bytes, { signal: context.signal })
   const sha256 = digestOf(bytes)
   const complete = { ...facts, checksum: sha256, storedBytes: facts.storedBytes + bytes.length }
-  return { facts: complete, manifest: { key, sha256 }, record: uncommittedRecord(complete, { key, sha256 }) }
+  return { facts: complete, manifest: { key, sha256 }, record: uncommittedRecord(complete, { key, sha256 }, request.prior?.record.moved ?? null) }
 }
 
-function describeRoot(repository: Repository, { facts, source, server, pages, prior, why, warnings }: RootRequest): BaseRoot {
+function describeRoot(repository: Repository, { facts, source, server, pages, prior, how, why, warnings }: RootRequest): BaseRoot {
   return {
     format: 'tidemark-root/1',
     repository: repository.id,
@@ -68,7 +70,7 @@ function describeRoot(repository: Repository, { facts, source, server, pages, pr
     tablespaces: server.tablespaces.flatMap(({ oid, path }) => (oid === null || path === null ? [] : [{ oid: String(oid), path }])),
     indexes: [...pages.indexes],
     hashKey: pages.hashKey,
-    read: { how: 'stream', why: [...why] },
+    read: { how, why: [...why] },
     prior: prior?.record.facts.id ?? null,
     settings: { ...source.settings },
     outside: [...source.outside],

@@ -13,11 +13,14 @@ import { takeLease, type Lease } from '../../repository/lease.ts'
 import type { Repository } from '../../repository/repository.ts'
 import type { BaseBackupRequest } from './base-request.ts'
 import { choosePrior, type Prior } from './choose-prior.ts'
+import { chooseReader, type Reader } from './choose-reader.ts'
+import type { ClusterRead } from './cluster-read.ts'
+import { readClusterDirectly } from './direct-cluster.ts'
 import { openBaseSource, type BaseSource } from './open-base-source.ts'
 import { createPageStore, type RunKeys, type StoredPages } from './page-store.ts'
 import { readBackBase } from './read-back-base.ts'
 import { storeRoot, type StoredRoot } from './store-root.ts'
-import { streamCluster, type StreamedCluster } from './stream-cluster.ts'
+import { streamCluster } from './stream-cluster.ts'
 
 export interface BaseOutcome {
   readonly backup: Backup
@@ -36,9 +39,11 @@ export interface BaseKeys {
 export async function takeBaseBackup(request: BaseBackupRequest, repository: Repository, keys: BaseKeys | null, context: Context): Promise<BaseOutcome> {
   const startedAt = context.clock.now()
   await using source = await openBaseSource(request, context)
+  const reader = await chooseReader(request, source)
+  if (reader.how === 'stream') context.emit({ type: 'note', message: `the server reads its files and sends them: ${reader.why}` })
   await using lease = await takeLease(
     repository.storage,
-    { cluster: request.cluster, run: request.run, verb: 'backup', objects: () => [] },
+    { cluster: request.cluster, run: request.run, verb: 'backup', objects: () => [], keys: keys?.open ?? null },
     request.whereabouts,
     context,
   )
@@ -46,11 +51,13 @@ export async function takeBaseBackup(request: BaseBackupRequest, repository: Rep
     const prior = await choosePrior(request, { repository, state: lease.state(), keys: keys?.open ?? null }, source.facts, context)
     for (const why of prior.why) context.emit({ type: 'note', message: why })
 
-    const { streamed, pages } = await readCluster(request, { source, repository, prior: prior.backup, keys: keys?.seal ?? null }, context)
-    const { warnings, partial } = judgeSource(source, streamed)
-    const facts = describeBase(request, { source, streamed, pages, prior: prior.backup, sealed: keys !== null }, { startedAt, endedAt: context.clock.now() })
-    const root = { facts, source: source.facts, server: streamed.server, pages, prior: prior.backup, why: prior.why, warnings, keys: keys?.seal ?? null }
-    const stored = await storeRoot(repository, root, context)
+    const { read, pages } = await readCluster(request, { source, reader, repository, prior: prior.backup, keys: keys?.seal ?? null }, context)
+    const leftOut = [...source.facts.leftOut, ...read.leftOut]
+    const { warnings, partial } = judgeSource(leftOut, read)
+    const facts = describeBase(request, { source, read, pages, prior: prior.backup, sealed: keys !== null }, { startedAt, endedAt: context.clock.now() })
+    const why = reader.how === 'stream' ? [...prior.why, reader.why] : prior.why
+    const described = { facts, source: { ...source.facts, leftOut }, server: read.server, pages, prior: prior.backup, how: reader.how, why, warnings }
+    const stored = await storeRoot(repository, { ...described, keys: keys?.seal ?? null }, context)
 
     // Read back before the commit: what cannot be read again never exists as a backup.
     const state = request.verify ? await stateAfterReadBack(request, { repository, stored, prior, keys: keys?.open ?? null }, context) : 'stored'
@@ -58,7 +65,7 @@ export async function takeBaseBackup(request: BaseBackupRequest, repository: Rep
     await lease.append({ kind: 'backup', epoch: lease.epoch, backup: committed, manifest: stored.manifest, run: request.run })
     const isTidy = await endLease(lease, context, warnings)
     return {
-      backup: describeBackup(findBackup(lease.state(), request.run), [repository], [...source.facts.leftOut]),
+      backup: describeBackup(findBackup(lease.state(), request.run), [repository], leftOut),
       warnings,
       partial: partial || !isTidy,
     }
@@ -72,21 +79,31 @@ async function readCluster(
   request: BaseBackupRequest,
   {
     source,
+    reader,
     repository,
     prior,
     keys,
-  }: { readonly source: BaseSource; readonly repository: Repository; readonly prior: OpenBaseBackup | null; readonly keys: RunKeys | null },
+  }: {
+    readonly source: BaseSource
+    readonly reader: Reader
+    readonly repository: Repository
+    readonly prior: OpenBaseBackup | null
+    readonly keys: RunKeys | null
+  },
   context: Context,
-): Promise<{ readonly streamed: StreamedCluster; readonly pages: StoredPages }> {
+): Promise<{ readonly read: ClusterRead; readonly pages: StoredPages }> {
   const { cluster, run, threads, level } = request
   await using store = createPageStore({ repository, cluster, run, keys, pageBytes: source.facts.pageBytes, threads, level, prior }, context)
-  const streamed = await streamCluster(source, store, run, context)
-  return { streamed, pages: await store.finish() }
+  const read =
+    reader.how === 'stream'
+      ? await streamCluster(source, store, run, context)
+      : await readClusterDirectly(source, store, { label: run, local: reader.local }, context)
+  return { read, pages: await store.finish() }
 }
 
 /** Bad pages of the source do not stop a backup, which may be the last one there will be; they are said, every time. */
-function judgeSource(source: BaseSource, { server }: StreamedCluster): { readonly warnings: string[]; readonly partial: boolean } {
-  const warnings = source.facts.leftOut.map(({ what, why }) => `${what} is not in the backup: ${why}`)
+function judgeSource(leftOut: ClusterRead['leftOut'], { server }: ClusterRead): { readonly warnings: string[]; readonly partial: boolean } {
+  const warnings = leftOut.map(({ what, why }) => `${what} is not in the backup: ${why}`)
   const { checksumFailures } = server
   if (checksumFailures === null) return { warnings, partial: false }
   warnings.push('the source has pages that fail their checksum; keep older backups until it is mended', ...checksumFailures.warnings)
@@ -95,7 +112,7 @@ function judgeSource(source: BaseSource, { server }: StreamedCluster): { readonl
 
 interface TakenBase {
   readonly source: BaseSource
-  readonly streamed: StreamedCluster
+  readonly read: ClusterRead
   readonly pages: StoredPages
   readonly prior: OpenBaseBackup | null
   readonly sealed: boolean
@@ -103,10 +120,10 @@ interface TakenBase {
 
 function describeBase(
   request: BaseBackupRequest,
-  { source, streamed, pages, prior, sealed }: TakenBase,
+  { source, read, pages, prior, sealed }: TakenBase,
   { startedAt, endedAt }: { readonly startedAt: Temporal.Instant; readonly endedAt: Temporal.Instant },
 ): BackupFacts {
-  const { server } = streamed
+  const { server } = read
   return {
     id: request.run,
     cluster: request.cluster,
@@ -115,7 +132,7 @@ function describeBase(
     name: request.name,
     startedAt: utc(startedAt),
     endedAt: utc(endedAt),
-    sizeBytes: streamed.sizeBytes,
+    sizeBytes: read.sizeBytes,
     storedBytes: pages.storedBytes,
     checksum: '',
     format: 'packs',
@@ -150,7 +167,10 @@ async function stateAfterReadBack(
   await readBackBase(repository, backup, { run: request.run, threads: request.threads }, context)
   if (prior.backup === null || prior.backup.record.state !== 'stored') return 'verified'
   const { id } = prior.backup.record.facts
-  context.emit({ type: 'note', message: `the backup shares pages with ${id}, which nobody has read back yet, so it is stored, not verified: tidemark verify ${request.run}` })
+  context.emit({
+    type: 'note',
+    message: `the backup shares pages with ${id}, which nobody has read back yet, so it is stored, not verified: tidemark verify ${request.run}`,
+  })
   return 'stored'
 }
 

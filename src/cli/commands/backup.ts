@@ -13,6 +13,7 @@ interface BackupFlags extends GlobalFlags {
   allDatabases?: boolean
   name?: string
   nameUnique?: boolean
+  reader?: 'auto' | 'stream' | 'direct'
   format?: 'custom' | 'plain' | 'directory'
   compress?: string
   schemaOnly?: boolean
@@ -37,6 +38,9 @@ export function backupCommand(): Command {
     .option('--all-databases', 'every database that can be connected to')
     .option('--name <name>', 'name of the backup and stem of its file')
     .option('--name-unique', 'add a suffix when the name is taken, instead of refusing')
+    .addOption(
+      new Option('--reader <reader>', 'who reads the files of a base backup: the server (stream), or we where they lie on this machine').choices(['auto', 'stream', 'direct']),
+    )
     .addOption(new Option('--format <format>', 'what pg_dump writes').choices(['custom', 'plain', 'directory']))
     .option('--compress <method>', 'gzip:1-9, zstd:1-19 or none')
     .option('--schema-only', 'definitions without rows')
@@ -98,6 +102,7 @@ function optionsOf(cluster: string | undefined, flags: BackupFlags): BackupOptio
     globals: flags.globals,
     dryRun: flags.dryRun === true,
     ...(cluster === undefined ? {} : { cluster }),
+    ...(flags.reader === undefined ? {} : { reader: flags.reader }),
     ...(flags.format === undefined ? {} : { format: flags.format }),
     ...(flags.compress === undefined ? {} : { compress: flags.compress }),
     ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
@@ -112,10 +117,14 @@ function renderBackups(output: Output, { backups, warnings }: BackupResult & { r
     const seconds = Temporal.Instant.from(backup.endedAt).since(Temporal.Instant.from(backup.startedAt)).total('seconds')
     output.line(`backup ${output.paint('bold', backup.id)}  ${state}   ${printable(backup.path ?? backup.key)}`)
     const stored = `stored as ${formatBytes(backup.storedBytes)} in ${formatDuration(seconds)}`
-    if (backup.database === null) output.line(`  ${backup.type}: ${formatBytes(backup.sizeBytes)} of cluster "${printable(backup.cluster)}" ${stored}; WAL ${backup.startLsn ?? ''} → ${backup.stopLsn ?? ''}`)
+    if (backup.database === null)
+      output.line(
+        `  ${backup.type}: ${formatBytes(backup.sizeBytes)} of cluster "${printable(backup.cluster)}" ${stored}; WAL ${backup.startLsn ?? ''} → ${backup.stopLsn ?? ''}`,
+      )
     else output.line(`  ${formatBytes(backup.sizeBytes)} of "${printable(backup.database)}" ${stored}; ${backup.tables.length} tables`)
     renderLeftOut(output, backup.leftOut ?? [])
-    if (backup.state !== 'stored' && !backup.partial && backup.type === 'dump') output.line(`  not yet proven: ${printable(nextCommand(['drill', backup.id], flags))}`)
+    if (backup.state !== 'stored' && !backup.partial && backup.type === 'dump')
+      output.line(`  not yet proven: ${printable(nextCommand(['drill', backup.id], flags))}`)
   }
   for (const warning of warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning, true)}`)
 }

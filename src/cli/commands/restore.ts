@@ -21,7 +21,12 @@ export interface RestoreFlags extends GlobalFlags {
   to?: string
   into?: string
   jobs?: number
-  owner: boolean
+  /** A name: whom the files of a base backup are given to. False: --no-owner. */
+  owner: boolean | string
+  delta?: boolean
+  start?: boolean
+  port?: number
+  tablespaceMap?: string[]
   privileges: boolean
   roleMap?: string[]
   runSql?: string
@@ -39,7 +44,7 @@ export interface RestoreFlags extends GlobalFlags {
 
 export function restoreCommand(): Command {
   const command = new Command('restore')
-    .description('restore a dump: beside the original by default, in its place with --replace')
+    .description('restore a dump to a database (beside the original by default, in its place with --replace), or a base backup to a directory (--into)')
     .argument('[backup]', 'backup (id, name, "latest") or a dump file; default: latest')
     .option('--cluster <name>', 'the cluster it belongs to and is restored on')
     .option('--backup <id>', 'a backup, whatever it is called')
@@ -62,7 +67,8 @@ export function restoreCommand(): Command {
     .option('--append', 'with --data-only: add to what is there')
     .option('--server <url>', 'restore on this server instead (a URL, or env:NAME of a variable that holds it)')
     .option('--jobs <n>', 'parallel restore workers', parseCount)
-    .option('--no-owner', 'everything belongs to the restoring role')
+    .option('--owner <account>', 'with --into: the account that the files are given to (as root; default: postgres)')
+    .option('--no-owner', 'of a dump: everything belongs to the restoring role')
     .option('--no-privileges', 'leave GRANT and REVOKE out')
     .option('--role-map <old=new>', 'what the dump gives to role OLD goes to NEW: owners, grants, policies; may be given several times', collect)
     .option('--run-sql <file>', 'run this SQL in the restored database before it is handed over')
@@ -74,8 +80,16 @@ export function restoreCommand(): Command {
     .option('--no-space-check', 'go on although the server seems to have too little room (the source may have held many dead rows)')
     .addOption(new Option('--validate <how>', 'compare content, count rows, or nothing').choices(['content', 'rows', 'none']))
     .option('--no-verify', 'with --dry-run: do not read the backup')
-    .option('--to <moment>', 'point-in-time recovery (needs base backups)')
-    .option('--into <directory>', 'directory for a base backup')
+    .option('--into <directory>', 'restore a base backup to this directory, which is empty or not there yet')
+    .option('--delta', 'with --into: the directory holds an older state, or half of a restore; fetch only what differs, and remove what does not belong there')
+    .option('--start', 'with --into: start a server in the directory, and say how to connect')
+    .option('--port <n>', 'with --start: the port (default: a free one)', parseCount)
+    .option(
+      '--tablespace-map <old=new>',
+      'with --into: where the tablespace OLD (its OID or path) goes; may be given several times (default: beside the directory)',
+      collect,
+    )
+    .option('--to <moment>', 'point-in-time recovery (needs archived WAL, which comes with a later version)')
     .option('--dry-run', 'show the plan, read and decode the whole backup, change nothing')
     .option('-y, --yes', 'do not ask')
     .addOption(new Option('-f, --force', 'same as --yes').hideHelp())
@@ -89,12 +103,15 @@ Examples:
   tidemark restore latest --replace                  asks; safety backup first; "tidemark undo" puts it back
   tidemark restore latest --replace --yes            emergency, no questions
   tidemark restore latest --table orders --as scratch
-  tidemark restore ./old/shop_20241201.sql.gz --as shop_old`,
+  tidemark restore ./old/shop_20241201.sql.gz --as shop_old
+  tidemark restore --into /srv/restored              newest base backup, to a directory
+  tidemark restore 20261121 --into /srv/restored --start`,
     )
   return addGlobalFlags(command).action(async (wanted: string | undefined, flags: RestoreFlags & { force?: boolean }) => {
     await runAction(flags, async (runtime) => {
-      const { runRestore } = await import('../run-restore.ts')
-      await runRestore(runtime, wanted, { ...flags, yes: flags.yes === true || flags.force === true })
+      const options = { ...flags, yes: flags.yes === true || flags.force === true }
+      if (flags.into === undefined) await (await import('../run-restore.ts')).runRestore(runtime, wanted, options)
+      else await (await import('../run-restore-directory.ts')).runRestoreDirectory(runtime, wanted, { ...options, into: flags.into })
     })
   })
 }

@@ -2,18 +2,16 @@ import { Failure, isFailure } from '../../kernel/failure.ts'
 import { createFrameCodec, type FrameCodec } from '../../packs/frame.ts'
 import { decodeLeaf, type LeafEntry } from '../../packs/leaf.ts'
 import { repositoryBytes } from '../../packs/pack-format.ts'
-import { decodeIndex, type IndexedPack } from '../../packs/pack-index.ts'
+import type { IndexedPack } from '../../packs/pack-index.ts'
 import type { PackTable } from '../../packs/pack-table.ts'
 import { readFrames } from '../../packs/read-frames.ts'
 import type { LeafPlace, RootTables } from '../../packs/root-tables.ts'
-import { decodeWholePack } from '../../packs/whole-pack.ts'
 import type { CallOptions } from '../../storage/storage.ts'
-import { readObject } from '../bytes.ts'
 import type { BackupRecord } from '../cluster-log.ts'
-import { digestOf } from '../commit-entry.ts'
 import type { Repository } from '../repository.ts'
-import { decodeBaseRoot, type BaseRoot } from './base-root.ts'
+import type { BaseRoot } from './base-root.ts'
 import { keyOfPack, type PackKeys } from './pack-keys.ts'
+import { readIndex, readRoot } from './read-base-objects.ts'
 
 /** A base backup that can be read: its root, and where everything lies. */
 export interface OpenBaseBackup {
@@ -22,7 +20,7 @@ export interface OpenBaseBackup {
   readonly tables: RootTables
   readonly packs: PackTable
   /** Where the frames of a pack lie, by its number. */
-  pack(number: number): IndexedPack
+  pack(number: number): PlacedPack
   /** Opens the frames of a pack. Rejects with `key-missing` where the key of its run cannot be had. */
   codec(number: number): Promise<FrameCodec>
   /** The key of a pack, for a thread that opens its frames. */
@@ -30,26 +28,35 @@ export interface OpenBaseBackup {
   leaf(place: LeafPlace, options: CallOptions): Promise<readonly LeafEntry[]>
   /** What page hashes are made with. */
   readonly hashKey: Uint8Array
-  /** The entries of all leaves, leaf by leaf, in the order of the root. */
-  leaves(options: CallOptions): AsyncGenerator<readonly LeafEntry[], void, undefined>
+  /** The entries of all leaves, leaf by leaf, in the order of the root. A leaf that cannot be read is told to `broken`, if given, and passed over; else it rejects. */
+  leaves(options: CallOptions, broken?: (failure: Failure) => void): AsyncGenerator<readonly LeafEntry[], void, undefined>
 }
 
-/** 10 TB are some 5 MB of root and 60 MB of index. */
-const rootLimitBytes = 256 << 20
-const indexLimitBytes = 512 << 20
+export interface PlacedPack extends IndexedPack {
+  /** The run that made it, and under whose key it is sealed. */
+  readonly run: string
+  /** Whether its frames were moved by a repack: then the object is a row of frames, without header and trailer, and those that nobody needed have no bytes. */
+  readonly isMoved: boolean
+}
 
 export async function openBaseBackup(repository: Repository, record: BackupRecord, keys: PackKeys | null, options: CallOptions): Promise<OpenBaseBackup> {
   const { storage } = repository
   const { cluster, id } = record.facts
   const { root, tables, packs } = await readRoot(repository, record, keys, options)
-  const found: (IndexedPack & { readonly run: string })[] = []
+  const found: PlacedPack[] = []
   for (const { run, key, sha256 } of root.indexes) {
-    const bytes = Buffer.from(await readNamed(repository, { key, sha256, backup: id, limitBytes: indexLimitBytes }, options))
-    const content = await decodeWholePack(bytes, key, (header) => keyOfPack(header, { cluster, run }, keys), indexLimitBytes)
-    // Later indexes say where frames lie that were copied together.
-    for (const pack of decodeIndex(content, key)) found[packs.numberOf(pack.id)] = { ...pack, run }
+    for (const pack of await readIndex(repository, { run, key, sha256, cluster, namedBy: id }, keys, options)) {
+      found[packs.numberOf(pack.id)] = { ...pack, run, isMoved: false }
+    }
   }
-  const pack = (number: number): IndexedPack & { readonly run: string } => {
+  // Frames that were moved since are those of their birth but for their place.
+  const { moved } = record
+  for (const pack of moved === null ? [] : await readIndex(repository, { ...moved, run: moved.key, cluster, namedBy: id }, keys, options)) {
+    const number = packs.numberOf(pack.id)
+    const born = found[number]
+    if (born !== undefined) found[number] = { ...pack, run: born.run, isMoved: true }
+  }
+  const pack = (number: number): PlacedPack => {
     const there = found[number]
     if (there === undefined) {
       throw new Failure('integrity', `backup ${id} refers to pack ${packs.idOf(number).toString('hex')}, which none of its indexes knows`, {
@@ -70,20 +77,24 @@ export async function openBaseBackup(repository: Repository, record: BackupRecor
     codecs.set(number, made)
     return made
   }
-  const leavesIn = async function* (places: readonly LeafPlace[], call: CallOptions): AsyncGenerator<readonly LeafEntry[], void, undefined> {
-    for (let at = 0; at < places.length;) {
-      const first = places[at]
-      if (first === undefined) return
-      // Leaves that lie one after the other are read by one request.
-      let end = at + 1
-      while (places[end]?.pack === first.pack && (places[end]?.frame ?? 0) > (places[end - 1]?.frame ?? 0)) end += 1
-      const place = pack(first.pack)
-      const opener = await codec(first.pack)
-      const frames = places.slice(at, end).map(({ frame }) => frame)
-      for await (const { frame, stored, contentBytes } of readFrames(storage, place, frames, call)) {
-        yield decodeLeaf(opener.open(frame, stored, { contentBytes }), packs, `leaf ${frame} of ${place.key}`)
+  const leavesIn = async function* (
+    places: readonly LeafPlace[],
+    call: CallOptions,
+    broken: (failure: Failure) => void,
+  ): AsyncGenerator<readonly LeafEntry[], void, undefined> {
+    for (const { pack: number, frames } of together(places)) {
+      try {
+        const place = pack(number)
+        const opener = await codec(number)
+        for await (const { frame, stored, contentBytes } of readFrames(storage, place, frames, call)) {
+          const decode = (): readonly LeafEntry[] => decodeLeaf(opener.open(frame, stored, { contentBytes }), packs, `leaf ${frame} of ${place.key}`)
+          const entries = decodeStoredLeaf(decode, { object: place.key, pack: place.id.toString('hex'), frame }, broken)
+          if (entries !== null) yield entries
+        }
+      } catch (error) {
+        if (!isFailure(error, 'integrity', 'object-missing')) throw error
+        broken(error)
       }
-      at = end
     }
   }
   return {
@@ -96,43 +107,39 @@ export async function openBaseBackup(repository: Repository, record: BackupRecor
     key,
     hashKey: Buffer.from(root.hashKey, 'hex'),
     leaf: async (place, call) => {
-      for await (const entries of leavesIn([place], call)) return entries
+      for await (const entries of leavesIn([place], call, rethrow)) return entries
       return []
     },
-    leaves: (call) => leavesIn(tables.leaves, call),
+    leaves: (call, broken = rethrow) => leavesIn(tables.leaves, call, broken),
   }
 }
 
-async function readRoot(
-  repository: Repository,
-  { facts, manifest }: BackupRecord,
-  keys: PackKeys | null,
-  options: CallOptions,
-): Promise<ReturnType<typeof decodeBaseRoot>> {
-  const bytes = Buffer.from(await readNamed(repository, { ...manifest, backup: facts.id, limitBytes: rootLimitBytes }, options))
-  const content = await decodeWholePack(bytes, manifest.key, (header) => keyOfPack(header, { cluster: facts.cluster, run: facts.id }, keys), rootLimitBytes)
-  const decoded = decodeBaseRoot(content, manifest.key)
-  const { root } = decoded
-  if (root.repository !== repository.id || root.cluster !== facts.cluster || root.backup.id !== facts.id) {
-    throw new Failure('integrity', `${manifest.key} is the root of backup ${root.backup.id} of cluster "${root.cluster}" in another place`, {
-      details: { object: manifest.key, backup: facts.id },
-    })
+/** Leaves that lie one after the other in a pack are read by one request. */
+function* together(places: readonly LeafPlace[]): Generator<{ readonly pack: number; readonly frames: readonly number[] }, void, undefined> {
+  for (let at = 0; at < places.length;) {
+    const pack = places[at]?.pack ?? 0
+    let end = at + 1
+    while (places[end]?.pack === pack && (places[end]?.frame ?? 0) > (places[end - 1]?.frame ?? 0)) end += 1
+    yield { pack, frames: places.slice(at, end).map(({ frame }) => frame) }
+    at = end
   }
-  return decoded
 }
 
-/** An object that something else names with its digest. */
-async function readNamed(
-  repository: Repository,
-  { key, sha256, backup, limitBytes }: { readonly key: string; readonly sha256: string; readonly backup: string; readonly limitBytes: number },
-  options: CallOptions,
-): Promise<Uint8Array> {
+/** Null for a leaf that is broken, after `broken` was told, with the object in which it lies. */
+function decodeStoredLeaf(
+  decode: () => readonly LeafEntry[],
+  place: { readonly object: string; readonly pack: string; readonly frame: number },
+  broken: (failure: Failure) => void,
+): readonly LeafEntry[] | null {
   try {
-    const bytes = await readObject(repository.storage, key, limitBytes, options.signal)
-    if (digestOf(bytes) === sha256) return bytes
+    return decode()
   } catch (error) {
-    if (!isFailure(error, 'object-missing')) throw error
-    throw new Failure('object-missing', `backup ${backup} cannot be read: ${key} is gone`, { cause: error, details: { object: key, backup } })
+    if (!isFailure(error, 'integrity')) throw error
+    broken(new Failure('integrity', `a leaf in ${place.object} cannot be read: ${error.message}`, { cause: error, details: place }))
+    return null
   }
-  throw new Failure('integrity', `backup ${backup} cannot be read: ${key} was changed`, { details: { object: key, backup } })
+}
+
+function rethrow(failure: Failure): never {
+  throw failure
 }

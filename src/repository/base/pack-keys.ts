@@ -16,6 +16,9 @@ export async function keyOfPack(
   keys: PackKeys | null,
 ): Promise<Uint8Array | null> {
   if (keyKind === 'none') return null
-  if (keys === null) throw new Failure('key-missing', `what run ${run} stored is sealed, and no key is at hand`, { hints: ['name a key: --identity FILE, or the recovery kit: --kit FILE'] })
+  if (keys === null)
+    throw new Failure('key-missing', `what run ${run} stored is sealed, and no key is at hand`, {
+      hints: ['name a key: --identity FILE, or the recovery kit: --kit FILE'],
+    })
   return keyKind === 'metadata' ? keys.metadata(epoch) : keys.run(cluster, run)
 }

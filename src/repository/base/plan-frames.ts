@@ -1,4 +1,4 @@
-import { hashBytes, type LeafEntry } from '../../packs/leaf.ts'
+import { hashBytes, type Extent, type LeafEntry } from '../../packs/leaf.ts'
 
 /** A frame, and what is needed of it. */
 export interface FramePlan {
@@ -10,6 +10,8 @@ export interface FramePlan {
 /** Pages of a file that lie one after the other in a frame. */
 export interface FrameUse {
   readonly path: string
+  /** Permission bits of the file. */
+  readonly mode: number
   /** Of the first of them in the file. */
   readonly fileOffset: number
   /** Of the first of them in the frame's content. */
@@ -19,24 +21,57 @@ export interface FrameUse {
   readonly hashes: Buffer
 }
 
-/** Which frames of the packs that are wanted these files need, in the order of packs and frames, so that each is fetched and opened once. Pure. */
-export function planFrames(entries: readonly LeafEntry[], pageBytes: number, wants: (pack: number) => boolean = () => true): readonly FramePlan[] {
+/** An entry of a leaf, or some of its pages. */
+export interface WantedPages extends LeafEntry {
+  /** For each page, 1 where it is wanted; all are, where this is left out. */
+  readonly wanted?: Uint8Array
+}
+
+/** Which of the frames that are wanted these files need, in the order of packs and frames, so that each is fetched and opened once. Pure. */
+export function planFrames(
+  entries: readonly WantedPages[],
+  pageBytes: number,
+  wants: (pack: number, frame: number) => boolean = () => true,
+): readonly FramePlan[] {
   const frames = new Map<number, Map<number, FrameUse[]>>()
-  for (const { path, sizeBytes, firstPage, hashes, extents } of entries) {
-    let page = 0
-    for (const { pages, pack, frame, offset } of extents) {
+  for (const entry of entries) {
+    const { path, mode, sizeBytes, firstPage, hashes } = entry
+    for (const { page, pages, pack, frame, offset } of wantedRuns(entry, pageBytes)) {
+      if (!wants(pack, frame)) continue
       const fileOffset = (firstPage + page) * pageBytes
-      const bytes = Math.min(pages * pageBytes, sizeBytes - fileOffset)
-      const ofPages = hashes.subarray(page * hashBytes, (page + pages) * hashBytes)
-      page += pages
-      if (!wants(pack)) continue
       const ofPack = getOrAdd(frames, pack, () => new Map<number, FrameUse[]>())
-      getOrAdd(ofPack, frame, () => []).push({ path, fileOffset, offset, bytes, hashes: ofPages })
+      getOrAdd(ofPack, frame, () => []).push({
+        path,
+        mode,
+        fileOffset,
+        offset,
+        bytes: Math.min(pages * pageBytes, sizeBytes - fileOffset),
+        hashes: hashes.subarray(page * hashBytes, (page + pages) * hashBytes),
+      })
     }
   }
   return [...frames.entries()]
     .toSorted(([a], [b]) => a - b)
     .flatMap(([pack, ofPack]) => [...ofPack.entries()].toSorted(([a], [b]) => a - b).map(([frame, uses]) => ({ pack, frame, uses })))
+}
+
+/** The extents of an entry, cut to the pages that are wanted; `page` counts from the entry's first. */
+function* wantedRuns({ extents, wanted }: WantedPages, pageBytes: number): Generator<Extent & { readonly page: number }, void, undefined> {
+  let page = 0
+  for (const extent of extents) {
+    const end = page + extent.pages
+    if (wanted === undefined) yield { ...extent, page }
+    else {
+      for (let from = page; from < end;) {
+        while (from < end && wanted[from] === 0) from += 1
+        let until = from
+        while (until < end && wanted[until] === 1) until += 1
+        if (until > from) yield { ...extent, page: from, pages: until - from, offset: extent.offset + (from - page) * pageBytes }
+        from = until
+      }
+    }
+    page = end
+  }
 }
 
 function getOrAdd<K, V>(map: Map<K, V>, key: K, make: () => V): V {

@@ -21,7 +21,9 @@ const wanted = ['PG_VERSION', 'global/pg_control', 'backup_label']
 export async function requireWholeCluster(backup: OpenBaseBackup, options: CallOptions): Promise<ClusterShape> {
   const { server } = backup.root
   const broken = (why: string) =>
-    new Failure('integrity', `backup ${backup.root.backup.id} is not whole: ${why}`, { details: { object: backup.record.manifest.key, backup: backup.root.backup.id } })
+    new Failure('integrity', `backup ${backup.root.backup.id} is not whole: ${why}`, {
+      details: { object: backup.record.manifest.key, backup: backup.root.backup.id },
+    })
   const span = { timeline: server.timeline, from: parseLsn(server.startLsn), to: parseLsn(server.stopLsn) }
   const missing = new Set([...wanted, ...[...walSegmentNames(span, server.walSegmentBytes)].map((name) => `pg_wal/${name}`)])
   let files = 0
@@ -29,7 +31,8 @@ export async function requireWholeCluster(backup: OpenBaseBackup, options: CallO
   let sizeBytes = 0
   let open: { readonly entry: LeafEntry; pages: number } | null = null
   const close = (): void => {
-    if (open !== null && open.pages !== Math.ceil(open.entry.sizeBytes / server.pageBytes)) throw broken(`${open.entry.path} has ${open.pages} pages of ${open.entry.sizeBytes} bytes`)
+    if (open !== null && open.pages !== Math.ceil(open.entry.sizeBytes / server.pageBytes))
+      throw broken(`${open.entry.path} has ${open.pages} pages of ${open.entry.sizeBytes} bytes`)
     open = null
   }
   for await (const entries of backup.leaves(options)) {
