@@ -1,5 +1,5 @@
 /** Who may import whom: the table of CODING.md. A room is a folder of src/; what is not listed for it is a wall. */
-const ground = ['kernel', 'postgres', 'storage', 'stream']
+const ground = ['kernel', 'postgres', 'storage', 'stream', 'seal', 'pgdata', 'packs']
 const verbs = ['backup', 'verify', 'restore']
 
 export const rooms = {
@@ -11,14 +11,14 @@ export const rooms = {
   pgdata: { imports: ['kernel', 'stream'], types: [] },
   packs: { imports: ['kernel', 'storage', 'stream', 'seal'], types: [] },
   dump: { imports: ground, types: [] },
-  repository: { imports: [...ground, 'seal', 'pgdata', 'packs', 'dump'], types: [] },
-  backup: { imports: [...ground, 'seal', 'pgdata', 'packs', 'dump', 'repository'], types: [] },
-  verify: { imports: [...ground, 'seal', 'pgdata', 'packs', 'dump', 'repository'], types: [] },
-  restore: { imports: [...ground, 'seal', 'pgdata', 'packs', 'dump', 'repository'], types: [] },
-  drill: { imports: [...ground, 'seal', 'pgdata', 'packs', 'dump', 'repository', ...verbs], types: [] },
+  repository: { imports: [...ground, 'dump'], types: [] },
+  backup: { imports: [...ground, 'dump', 'repository'], types: [] },
+  verify: { imports: [...ground, 'dump', 'repository'], types: [] },
+  restore: { imports: [...ground, 'dump', 'repository'], types: [] },
+  drill: { imports: [...ground, 'dump', 'repository', ...verbs], types: [] },
   config: { imports: ['kernel', 'postgres'], types: ['storage'] },
-  api: { imports: [...ground, 'seal', 'pgdata', 'packs', 'dump', 'repository', ...verbs, 'drill', 'config'], types: [] },
-  cli: { imports: [...ground, 'seal', 'pgdata', 'packs', 'dump', 'repository', ...verbs, 'drill', 'config', 'api'], types: [] },
+  api: { imports: [...ground, 'dump', 'repository', ...verbs, 'drill', 'config'], types: [] },
+  cli: { imports: [...ground, 'dump', 'repository', ...verbs, 'drill', 'config', 'api'], types: [] },
 }
 
 /** May touch `process`: the edge; a program of its own that Tidemark forks; and signals to other processes, which have no other door. */

@@ -8,6 +8,7 @@ import { openOrCreateRepository, openRepository, type Repository } from '../repo
 import { posixStorage } from '../storage/posix.ts'
 import { keyBelow, realPathOrSame } from './real-paths.ts'
 import { newRunId } from './run-id.ts'
+import { requireClear, unlockRepository } from './unlock-repository.ts'
 import { openStorageOf, pickCluster, type Workspace } from './workspace.ts'
 
 export interface AdoptOptions {
@@ -68,7 +69,7 @@ export async function adoptFiles(workspace: Workspace, options: AdoptOptions): P
   const changed = new Map<string, string>()
   const run = newRunId(context)
   for (const { repository: seen, source, plan } of planned) {
-    const repository = await openOrCreateRepository(seen.name, seen.storage, seen.layout, context)
+    const repository = seen.id === '' ? await openOrCreateRepository(seen.name, seen.storage, seen.layout, context) : seen
     const done = await adoptDumps(repository, plan.dumps, { ...request, run, source, whereabouts: machine.whereabouts }, context)
     for (const backup of done.adopted)
       adopted.set(backup.id, { ...backup, repositories: [...(adopted.get(backup.id)?.repositories ?? []), ...backup.repositories] })
@@ -92,9 +93,10 @@ async function openToLook(workspace: Workspace, name: string, stack: AsyncDispos
   }
   const storage = stack.use(await openStorageOf(workspace, settings))
   try {
-    return await openRepository(name, storage, workspace.context.signal)
+    return await unlockRepository(await openRepository(name, storage, workspace.context.signal), settings, workspace)
   } catch (error) {
     if (!isFailure(error, 'repository-missing')) throw error
+    await requireClear(workspace, settings, { storage, id: null })
     return { name, id: '', layout: settings.layout, storage, keyring: null }
   }
 }

@@ -1,3 +1,4 @@
+import { packKeysOf } from '../repository/base/base-keys.ts'
 import type { DeletePlan } from '../repository/delete-backup.ts'
 import { executeDelete, planDelete } from '../repository/delete-backup.ts'
 import type { Backup } from '../repository/backup.ts'
@@ -94,7 +95,7 @@ export async function deleteBackup(
     const state = await readClusterLog(repository.storage, found.state.cluster, context)
     const record = state.backups.get(id)
     if (record === undefined || record.deleted !== null) continue
-    holders.push({ repository, plan: await planDelete(repository, { state, record, keys: null }, context) })
+    holders.push({ repository, plan: await planDelete(repository, { state, record, keys: packKeysOf(repository.keyring, context) }, context) })
   }
   const plans = holders.map(({ repository, plan }) => ({ repository: repository.name, plan }))
   if (options.dryRun) return { plans, deleted: false }
@@ -106,7 +107,7 @@ export async function deleteBackup(
   for (const { repository } of holders) {
     await using lease = await takeLease(
       repository.storage,
-      { cluster: found.state.cluster, run, verb: 'delete', objects: () => [] },
+      { cluster: found.state.cluster, run, verb: 'delete', objects: () => [], keys: packKeysOf(repository.keyring, context) },
       workspace.machine.whereabouts,
       context,
     )
@@ -114,7 +115,7 @@ export async function deleteBackup(
       // Planned again under the lease: what was asked about may have changed while somebody read the question.
       const record = lease.state().backups.get(id)
       if (record !== undefined && record.deleted === null) {
-        const plan = await planDelete(repository, { state: lease.state(), record, keys: null }, context)
+        const plan = await planDelete(repository, { state: lease.state(), record, keys: packKeysOf(repository.keyring, context) }, context)
         await executeDelete(repository, lease, { plan, reason: options.reason, run }, context)
       }
       await lease.end('ok')

@@ -1,14 +1,17 @@
+import type { BaseFacts } from './show-backup.ts'
 import type { DescribedSetting } from '../config/describe.ts'
 import type { Emit } from '../kernel/event.ts'
 import type { Proof } from '../drill/proof.ts'
 import type { Backup } from '../repository/backup.ts'
 import type { DeletePlan } from '../repository/delete-backup.ts'
 import type { RestorePlan } from '../restore/restore-plan.ts'
+import type { ExportPlan, ExportResult } from '../restore/export/export-request.ts'
 import type { UndoPlan } from '../restore/undo-restore.ts'
 import type { VerifiedBackup } from '../verify/verify-backup.ts'
 import type { AdoptOutcome } from './adopt-files.ts'
 import type { Diagnosis } from './doctor/diagnose.ts'
 import type { DrillOptions } from './drill-backup.ts'
+import type { ExportOptions } from './export-backup.ts'
 import type { InitializedRepository } from './init-repositories.ts'
 import type { RestoreOptions, RestoreResult } from './restore-options.ts'
 import type { StorageTest } from './test-repositories.ts'
@@ -23,6 +26,13 @@ export interface OpenOptions {
   readonly repositories?: readonly string[]
   readonly configFile?: string
   readonly envFile?: string
+  /** Files of keys of a sealed repository, besides those of the configuration: this host's, the recovery kit, others. */
+  readonly hostKeyFile?: string
+  readonly kitFile?: string
+  readonly identityFiles?: readonly string[]
+  readonly passphraseFile?: string
+  /** The root key to trust, `tidemark-root1…`, where no host key or kit names it. */
+  readonly root?: string
   /** Instead of the process's environment; nothing of that is seen then. */
   readonly env?: Readonly<Record<string, string | undefined>>
   /** Instead of the working directory: where `tidemark.yaml`, `.env` and `./backups` are looked for. */
@@ -134,6 +144,14 @@ export interface Drilled {
   readonly directory: string | null
 }
 
+/** As the flags of `export`. */
+export interface ExportBackupOptions extends ScopeOptions, Omit<ExportOptions, 'wanted' | 'backup' | 'cluster' | 'repositories' | 'dryRun'> {}
+
+export interface ExportedBackup {
+  readonly plan: ExportPlan
+  readonly result: ExportResult
+}
+
 export interface ChangeBackupOptions extends ScopeOptions {
   /** Recorded for good. */
   readonly reason?: string
@@ -160,7 +178,7 @@ export interface Tidemark extends AsyncDisposable {
   /** Newest first. */
   listBackups(options?: ListBackupsOptions): Promise<readonly ListedBackup[]>
   /** One backup by id, beginning of an id, name, file name or `latest` (the default), and the command that opens its file without Tidemark. */
-  showBackup(backup?: string, options?: ScopeOptions): Promise<ListedBackup & { readonly open: string | null }>
+  showBackup(backup?: string, options?: ScopeOptions): Promise<ListedBackup & { readonly open: string | null; readonly base: BaseFacts | null }>
   /** The newest complete backup that is not known to be damaged. Rejects with `backup-missing` when there is none. */
   latest(options?: ScopeOptions): Promise<ListedBackup>
   /** Reads one backup, or a dump file, to its last byte. Damage is an answer (`valid: false`), not a rejection. */
@@ -173,6 +191,10 @@ export interface Tidemark extends AsyncDisposable {
   planUndo(run?: string, options?: ScopeOptions): Promise<UndoPlan>
   /** Puts back what the newest `replace` (or the named run) replaced; a named run's copy is dropped. */
   undo(run?: string, options?: ScopeOptions): Promise<UndoPlan>
+  /** What `exportBackup` would do. Refusals are in the plan. */
+  planExport(backup: string, options: ExportBackupOptions): Promise<ExportPlan>
+  /** Writes a backup in PostgreSQL's own formats: what `pg_basebackup` leaves, or the files that pg_dump wrote. */
+  exportBackup(backup: string, options: ExportBackupOptions): Promise<ExportedBackup>
   /** Restores a backup where it harms nobody and compares its content. Whether it is proven is in the proof's `outcome`. */
   drill(backup?: string, options?: DrillBackupOptions): Promise<Drilled>
   pin(backup: string, options?: ChangeBackupOptions): Promise<ListedBackup>

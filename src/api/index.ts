@@ -13,6 +13,8 @@ export type {
   DeletePlans,
   DrillBackupOptions,
   Drilled,
+  ExportBackupOptions,
+  ExportedBackup,
   ListBackupsOptions,
   ListedBackup,
   OpenOptions,
@@ -31,6 +33,7 @@ export type { Event } from '../kernel/event.ts'
 export type { Backup, BackupState, Problem } from '../repository/backup.ts'
 export type { Proof } from '../drill/proof.ts'
 export type { RestorePlan } from '../restore/restore-plan.ts'
+export type { ExportPlan, ExportResult } from '../restore/export/export-request.ts'
 export type { UndoPlan } from '../restore/undo-restore.ts'
 export type { DeletePlan } from '../repository/delete-backup.ts'
 export type { RestoreResult } from './restore-options.ts'

@@ -2,6 +2,7 @@ import type { Settings } from '../config/settings.ts'
 import { loadSettings, type SettingsFlags } from '../config/load.ts'
 import type { Context } from '../kernel/context.ts'
 import { Failure } from '../kernel/failure.ts'
+import type { KeysAtHand } from '../repository/keys/keys-at-hand.ts'
 import type { Machine } from './machine.ts'
 import type { Workspace } from './workspace.ts'
 
@@ -15,18 +16,30 @@ export async function openWorkspace(
   context: Context,
   options: { readonly everyCluster: boolean } = { everyCluster: true },
 ): Promise<Workspace> {
-  const settings = await loadSettings({ flags, env: machine.env, cwd: machine.cwd, home: machine.home, cpus: machine.cpus })
+  const settings = await loadSettings({ flags, env: machine.env, cwd: machine.cwd, home: machine.home, cpus: machine.cpus, isRoot: machine.isRoot })
   const [wrong] = Object.values(settings.unusable)
   if (options.everyCluster && wrong !== undefined) throw new Failure('config-invalid', wrong.message, { hints: wrong.hints })
   if (wrong !== undefined) context.emit({ type: 'note', message: wrong.message })
   for (const note of settings.notes) context.emit({ type: 'note', message: note })
   for (const warning of settings.warnings) context.emit({ type: 'warning', code: 'configuration', message: warning })
   const { work, cache } = settings.directories
+  let keys: Promise<KeysAtHand> | undefined
   return {
     settings: flags.repositories === undefined ? settings : withChosenRepositories(settings),
     machine: { ...machine, workDirectory: work ?? machine.workDirectory, cacheDirectory: cache ?? machine.cacheDirectory },
     context,
+    keys: () =>
+      (keys ??= readKeysOf(settings, context).catch((error: unknown) => {
+        // A program that goes on may mend it.
+        keys = undefined
+        throw error
+      })),
   }
+}
+
+async function readKeysOf({ encryption }: Settings, context: Context): Promise<KeysAtHand> {
+  const { readKeys } = await import('./read-keys.ts')
+  return readKeys(encryption, context)
 }
 
 /** Where repositories were chosen, clusters name just those; readers without a cluster see no others either. */

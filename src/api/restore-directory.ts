@@ -4,6 +4,7 @@ import { Failure } from '../kernel/failure.ts'
 import { installEmbedded } from '../postgres/embedded-install.ts'
 import { findServerPrograms } from '../postgres/server-programs.ts'
 import { findAccount } from '../postgres/system-account.ts'
+import { packKeysOf } from '../repository/base/base-keys.ts'
 import { openBaseBackup } from '../repository/base/open-base-backup.ts'
 import type { BaseRestorePlan, BaseRestoreRequest, FileOwner } from '../restore/base/base-restore-request.ts'
 import { restoreBase } from '../restore/base/restore-base.ts'
@@ -76,7 +77,7 @@ export async function restoreDirectory(workspace: Workspace, options: RestoreDir
   const request: BaseRestoreRequest = {
     run: newRunId(context),
     repository: found.repository,
-    backup: await openBaseBackup(found.repository, found.record, null, context),
+    backup: await openBaseBackup(found.repository, found.record, packKeysOf(found.repository.keyring, context), context),
     directory,
     delta: options.delta === true,
     tablespaceMap: options.tablespaceMap ?? {},

@@ -5,9 +5,11 @@ import { livingBackups, type ClusterState } from '../repository/cluster-log.ts'
 import { newestIntactBeside } from '../repository/find-backup.ts'
 import { readManifest, type Manifest } from '../repository/manifest.ts'
 import type { Repository } from '../repository/repository.ts'
-import { stageForeignFile } from '../restore/staged-file.ts'
+import { requireOpenable } from '../repository/stored-files.ts'
+import { requireOpenableFile, stageForeignFile } from '../restore/staged-file.ts'
 import { stageBackup, type StagedDump } from '../restore/staged-dump.ts'
 import { requireDump } from '../repository/backup.ts'
+import { fileKeysOf } from './file-keys.ts'
 import { locateBackup, type FoundBackup, type Wanted } from './list-backups.ts'
 import type { RestoreOptions } from './restore-options.ts'
 import { oneCluster, resolveSubject, type Subject } from './subjects.ts'
@@ -32,6 +34,7 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
   const only = Object.values(workspace.settings.clusters)
   const fallback = only.length === 1 ? (only[0] ?? null) : null
   if (subject.kind === 'file') {
+    await requireOpenableFile({ path: subject.path, keys: () => fileKeysOf(workspace) }, workspace.context)
     const cluster = configured ?? fallback
     const open = await openRepositories(workspace, repositoryNames(workspace, cluster ?? undefined, options.repositories), {
       create: options.replace !== undefined,
@@ -59,7 +62,7 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
   requireOneMeaning(workspace, options, found, wanted.text)
   const facts = requireDump(found.record.facts, 'restore it to a database')
   const manifest = await readManifest(found.repository.storage, found.record, workspace.context.signal)
-  return {
+  const origin: Origin = {
     cluster: workspace.settings.clusters[found.state.cluster] ?? configured ?? fallback,
     clusterName: found.state.cluster,
     repository: found.repository,
@@ -68,6 +71,8 @@ export async function findOrigin(workspace: Workspace, options: RestoreOptions, 
     file: null,
     database: facts.database,
   }
+  await sayingWhatIsIntact(origin, manifest, () => requireOpenable(found.repository, manifest, workspace.context.signal))
+  return origin
 }
 
 /** What replaces or changes a live database must not have been found by luck. */
@@ -103,15 +108,20 @@ async function chooseSubject(workspace: Workspace, options: RestoreOptions): Pro
 /** Reads the whole origin onto local disk, checked; a damaged backup is named together with the newest intact one. */
 export async function stageOrigin(origin: Origin, stage: string, workspace: Workspace): Promise<StagedDump> {
   const { context } = workspace
-  if (origin.file !== null) return stageForeignFile(origin.file, stage, context)
-  if (origin.repository === null || origin.manifest === null) throw new Error('a restore without an origin')
+  if (origin.file !== null) return stageForeignFile({ path: origin.file, keys: () => fileKeysOf(workspace) }, stage, context)
+  const { repository, manifest } = origin
+  if (repository === null || manifest === null) throw new Error('a restore without an origin')
+  return sayingWhatIsIntact(origin, manifest, () => stageBackup(repository, manifest, stage, context))
+}
+
+async function sayingWhatIsIntact<T>({ state }: Origin, { backup: { id } }: Manifest, reading: () => Promise<T>): Promise<T> {
   try {
-    return await stageBackup(origin.repository, origin.manifest, stage, context)
+    return await reading()
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty')) throw error
-    const record = origin.state?.backups.get(origin.manifest.backup.id)
-    const intact = record === undefined || origin.state === null ? undefined : newestIntactBeside(origin.state, record)
-    throw new Failure('integrity', `backup ${origin.manifest.backup.id} is damaged, so nothing was touched: ${error.message}`, {
+    const record = state?.backups.get(id)
+    const intact = record === undefined || state === null ? undefined : newestIntactBeside(state, record)
+    throw new Failure('integrity', `backup ${id} is damaged, so nothing was touched: ${error.message}`, {
       cause: error,
       hints:
         intact === undefined

@@ -33,7 +33,7 @@ export async function takeBaseBackups(workspace: Workspace, options: BackupOptio
   let partial = open.failed.length > 0
   for (const repository of open.repositories) {
     try {
-      const outcome = await takeBaseBackup(describe(), repository, null, context)
+      const outcome = await takeBaseBackup(describe(), repository, context)
       backups.push(outcome.backup)
       warnings.push(...outcome.warnings)
       partial ||= outcome.partial

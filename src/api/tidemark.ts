@@ -23,6 +23,7 @@ import type {
 } from './contract.ts'
 import { diagnose } from './doctor/diagnose.ts'
 import { drillBackup } from './drill-backup.ts'
+import { exportBackup } from './export-backup.ts'
 import { initRepositories } from './init-repositories.ts'
 import { listBackups } from './list-backups.ts'
 import { readMachine } from './machine.ts'
@@ -98,7 +99,7 @@ function verbs(call: Call): Omit<Tidemark, 'config' | typeof Symbol.asyncDispose
     showBackup: (backup = 'latest', { signal, ...scope } = {}) =>
       call(signal, async (workspace) => {
         const shown = await showBackup(workspace, { ...scope, backup })
-        return { ...listed(shown.backup), open: shown.open }
+        return { ...listed(shown.backup), open: shown.open, base: shown.base }
       }),
     latest: ({ signal, ...scope } = {}) =>
       call(signal, async (workspace) => listed((await showBackup(workspace, { ...scope, backup: 'latest', manifest: false })).backup)),
@@ -127,6 +128,13 @@ function verbs(call: Call): Omit<Tidemark, 'config' | typeof Symbol.asyncDispose
       call(signal, async (workspace) => (await undoRestore(workspace, { ...scope, ...(run === undefined ? {} : { run }), dryRun: true })).plan),
     undo: (run, { signal, ...scope } = {}) =>
       call(signal, async (workspace) => (await undoRestore(workspace, { ...scope, ...(run === undefined ? {} : { run }) })).plan),
+    planExport: (wanted, { signal, ...options }) => call(signal, async (workspace) => (await exportBackup(workspace, { ...options, wanted, dryRun: true })).plan),
+    exportBackup: (wanted, { signal, ...options }) =>
+      call(signal, async (workspace) => {
+        const { plan, result } = await exportBackup(workspace, { ...options, wanted })
+        if (result === null) throw new Failure('bug', 'the export gave no result')
+        return { plan, result }
+      }),
     drill: (backup, { signal, ...options } = {}) =>
       call(signal, async (workspace) => {
         const { proof, keptDatabase, directory } = await drillBackup(workspace, { ...options, ...(backup === undefined ? {} : { backup }) })
@@ -187,13 +195,18 @@ function verification({ tables, ...checked }: VerifiedBackup, intact: string | n
 }
 
 function flagsOf(options: OpenOptions): Parameters<typeof openWorkspace>[1] {
-  const { databaseUrl, directory, repositories, configFile, envFile, cwd } = options
+  const { databaseUrl, directory, repositories, configFile, envFile, cwd, hostKeyFile, kitFile, identityFiles, passphraseFile, root } = options
   // A repository is told from the name of one by its slash.
   const chosen = [...(directory === undefined ? [] : [resolve(cwd ?? thisProcess().cwd, directory)]), ...(repositories ?? [])]
   return {
     ...(databaseUrl === undefined ? {} : { databaseUrl }),
     ...(configFile === undefined ? {} : { config: configFile }),
     ...(envFile === undefined ? {} : { envFile }),
+    ...(hostKeyFile === undefined ? {} : { hostKey: hostKeyFile }),
+    ...(kitFile === undefined ? {} : { kit: kitFile }),
+    ...(identityFiles === undefined ? {} : { identities: identityFiles }),
+    ...(passphraseFile === undefined ? {} : { passphraseFile }),
+    ...(root === undefined ? {} : { root }),
     ...(chosen.length === 0 ? {} : { repositories: chosen }),
   }
 }

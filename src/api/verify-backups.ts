@@ -1,8 +1,10 @@
 import { Failure, isFailure } from '../kernel/failure.ts'
+import { packKeysOf } from '../repository/base/base-keys.ts'
 import { latestGood } from '../repository/cluster-log.ts'
 import { verifyBackup, type VerifiedBackup } from '../verify/verify-backup.ts'
 import { createPagesLookedAt, type PagesLookedAt } from '../verify/pages-looked-at.ts'
 import { verifyFile } from '../verify/verify-file.ts'
+import { fileKeysOf } from './file-keys.ts'
 import { locateBackup, mergeStates, type Wanted } from './list-backups.ts'
 import { newRunId } from './run-id.ts'
 import { oneCluster, resolveSubject } from './subjects.ts'
@@ -32,10 +34,11 @@ export interface VerifyResult {
 /** Verifies backups in every repository that holds them, and files on disk. */
 export async function verifyBackups(workspace: Workspace, options: VerifyOptions = {}): Promise<VerifyResult> {
   const results: VerifiedBackup[] = []
-  if (options.file !== undefined) results.push(await verifyFile(workspace.machine.cwd, options.file, workspace.context))
+  const readFile = (path: string) => verifyFile(workspace.machine.cwd, path, () => fileKeysOf(workspace), workspace.context)
+  if (options.file !== undefined) results.push(await readFile(options.file))
   const wanted = options.wanted ?? []
   const subjects = await Promise.all(wanted.map((text) => resolveSubject(workspace, text)))
-  for (const subject of subjects) if (subject.kind === 'file') results.push(await verifyFile(workspace.machine.cwd, subject.path, workspace.context))
+  for (const subject of subjects) if (subject.kind === 'file') results.push(await readFile(subject.path))
   const named = new Set(subjects.flatMap((subject) => (subject.kind === 'cluster' ? [oneCluster(subject.name, options.cluster) ?? subject.name] : [])))
   if (options.cluster !== undefined) named.add(options.cluster)
   const ids: Wanted[] = [...subjects.filter((subject) => subject.kind === 'backup'), ...(options.backups ?? []).map((text) => ({ text }))]
@@ -102,7 +105,7 @@ async function verifyEverywhere(
     if (record === undefined || record.deleted !== null) continue
     const seen = looked.get(repository.name) ?? createPagesLookedAt()
     looked.set(repository.name, seen)
-    const request = { run, threads: Math.min(workspace.machine.cpus, mostThreads), keys: null, looked: seen }
+    const request = { run, threads: Math.min(workspace.machine.cpus, mostThreads), keys: packKeysOf(repository.keyring, workspace.context), looked: seen }
     const result = await verifyBackup(repository, { state, record }, request, workspace.context)
     results.push(
       states.length === 1

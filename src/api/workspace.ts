@@ -5,10 +5,12 @@ import { requireOutsideServers } from '../postgres/data-directory.ts'
 import type { Reach } from '../postgres/reach.ts'
 import { readClusterLog, listClusters } from '../repository/commit-log.ts'
 import type { ClusterState } from '../repository/cluster-log.ts'
+import type { KeysAtHand } from '../repository/keys/keys-at-hand.ts'
 import { openOrCreateRepository, openRepository, type Repository } from '../repository/repository.ts'
 import { openStorage } from '../storage/open.ts'
 import type { Storage } from '../storage/storage.ts'
 import type { Machine } from './machine.ts'
+import { requireClear, unlockRepository } from './unlock-repository.ts'
 
 /** What every verb of the API stands on: the settings, the machine, and where to tell and when to stop. */
 export interface Workspace {
@@ -17,6 +19,8 @@ export interface Workspace {
   readonly context: Context
   /** Opens a repository's storage; the settings' own, with time limits and retries, unless a test puts another in its place. */
   readonly openStorage?: (repository: RepositorySettings, context: Context) => Promise<Storage>
+  /** The keys at hand, read once for all verbs; without, each reads the files that the settings name. */
+  readonly keys?: () => Promise<KeysAtHand>
   /** Finds the client programs of this machine, for callers that run many verbs and need not look every time. */
   readonly discoverTools?: Reach['discover']
 }
@@ -92,7 +96,7 @@ export function couldNotBeAsked({ name, error }: FailedRepository): string {
   return `repository "${name}" cannot be used: ${messageOf(error)}`
 }
 
-/** Opens repositories by name. With `create`, missing ones are made (the first backup needs no `init`); work given there comes first, and may refuse. With `tolerant`, one that fails does not stop the others. */
+/** Opens repositories by name, each with its keyring before anything else is read or written. With `create`, missing ones are made (the first backup needs no `init`); work given there comes first, and may refuse. With `tolerant`, one that fails does not stop the others. */
 export async function openRepositories(
   workspace: Workspace,
   names: readonly string[],
@@ -162,11 +166,13 @@ async function openOne(settings: RepositorySettings, workspace: Workspace, creat
   if (settings.storage.kind === 'posix') await requireOutsideServers(settings.storage.path)
   const storage = await openStorageOf(workspace, settings)
   try {
-    return await openRepository(settings.name, storage, context.signal).catch(async (error: unknown) => {
+    const repository = await openRepository(settings.name, storage, context.signal).catch(async (error: unknown) => {
       if (create === false || !isFailure(error, 'repository-missing')) throw error
+      await requireClear(workspace, settings, { storage, id: null })
       if (create !== true) await create()
       return openOrCreateRepository(settings.name, storage, settings.layout, context)
     })
+    return await unlockRepository(repository, settings, workspace)
   } catch (error) {
     await storage[Symbol.asyncDispose]()
     throw error

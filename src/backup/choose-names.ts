@@ -4,7 +4,7 @@ import { livingBackups, type ClusterState } from '../repository/cluster-log.ts'
 import { readClusterLog } from '../repository/commit-log.ts'
 import { weekOfYear } from '../repository/layout.ts'
 import type { Repository } from '../repository/repository.ts'
-import { keysFor, type DumpKeys } from './file-names.ts'
+import { keysFor, type Compression, type DumpFormat, type DumpKeys } from './file-names.ts'
 
 export interface NameRequest {
   readonly run: string
@@ -15,8 +15,15 @@ export interface NameRequest {
   readonly timeZone: string
 }
 
+/** What else the name tells. */
+export interface NamedContent {
+  readonly format: DumpFormat
+  readonly compression: Compression
+  /** Calendar day in the cluster's zone. */
+  readonly day: Temporal.PlainDate
+}
+
 export interface ChosenNames {
-  readonly fileName: string
   keysIn(repository: Repository): DumpKeys
   /** Called under the lease: a key that was taken or burnt meanwhile is refused. */
   requireFree(keys: DumpKeys, state: ClusterState): DumpKeys
@@ -26,12 +33,7 @@ export interface ChosenNames {
  * Chooses a file name that is free in every repository: the wished one, else (where that is allowed) the same with the run's random
  * suffix. Nothing is ever overwritten: the storage creates files only where there is none, whatever is chosen here.
  */
-export async function chooseNames(
-  request: NameRequest,
-  repositories: readonly Repository[],
-  file: { extension: string; day: Temporal.PlainDate },
-  context: Context,
-): Promise<ChosenNames> {
+export async function chooseNames(request: NameRequest, repositories: readonly Repository[], content: NamedContent, context: Context): Promise<ChosenNames> {
   const states = await Promise.all(
     repositories.map(async (repository) => ({ repository, state: await readClusterLog(repository.storage, request.cluster, context) })),
   )
@@ -40,14 +42,13 @@ export async function chooseNames(
     const keys = new Map(
       states.map(({ repository, state }) => [
         repository,
-        keysFor({ stem, extension: file.extension, layout: repository.layout, day: file.day, ...standsIn(state, file.day, request.timeZone) }),
+        keysFor({ ...content, stem, layout: repository.layout, isSealed: repository.keyring !== null, ...standsIn(state, content.day, request.timeZone) }),
       ]),
     )
     const taken = await findTaken(request, states, keys, context)
     const [first] = keys.values()
     if (taken === null && first !== undefined) {
       return {
-        fileName: first.fileName,
         keysIn: (repository) => keys.get(repository) ?? first,
         requireFree: (own, state) => {
           if (state.burntKeys.has(own.dump) || isUsed(state, own)) throw nameTaken(request, own.fileName)

@@ -6,11 +6,14 @@ import { manifestKey, stemOf } from '../repository/layout.ts'
 import { encodeManifest, type DumpSource, type Manifest, type StoredFile } from '../repository/manifest.ts'
 import { renderInfo } from './info-file.ts'
 import type { LeftOut, Selection } from './left-out.ts'
-import { createObject, type StoreTarget } from './store-target.ts'
+import { createContent, createObject, type StoreTarget } from './store-target.ts'
 import type { StoredDump } from './stored-dump.ts'
 
+/** What all repositories are told of a dump; the rest is of the file that each has of it. */
+export type CommonFacts = Omit<BackupFacts, 'key' | 'fileName' | 'storedBytes' | 'checksum' | 'encryption'>
+
 export interface CommitRequest {
-  readonly facts: BackupFacts
+  readonly facts: CommonFacts
   readonly source: DumpSource
   readonly stored: StoredDump
   readonly leftOut: readonly LeftOut[]
@@ -22,8 +25,16 @@ export interface CommitRequest {
 /** Copies of the tiered layout → `.info` → manifest → commit entry. The backup exists when this resolves, and not before the last step. */
 export async function commitDump(target: StoreTarget, request: CommitRequest, context: Context): Promise<void> {
   const { repository, keys, lease } = target
-  const facts: BackupFacts = { ...request.facts, key: keys.dump }
-  const files: StoredFile[] = [...request.stored.filesIn(target), ...target.companions]
+  const stored = request.stored.in(target)
+  const facts: BackupFacts = {
+    ...request.facts,
+    key: keys.dump,
+    fileName: keys.fileName,
+    storedBytes: stored.storedBytes,
+    checksum: `sha256:${stored.sha256}`,
+    encryption: target.sealer === null ? null : 'age',
+  }
+  const files: StoredFile[] = [...stored.files, ...target.companions]
   const dump = files.find((file) => file.role === 'dump')
   for (const copy of dump === undefined || facts.partial ? [] : keys.copies) {
     target.written.add(copy)
@@ -42,8 +53,8 @@ export async function commitDump(target: StoreTarget, request: CommitRequest, co
       snapshotLsn: facts.startLsn,
     }),
   )
-  await createObject(target, keys.info, info, { sizeBytes: info.byteLength, contentType: 'application/json', signal: context.signal })
-  files.push({ key: keys.info, role: 'info', sizeBytes: info.byteLength, sha256: '' })
+  const { sizeBytes } = await createContent(target, keys.info, info, { sizeBytes: info.byteLength, contentType: 'application/json', signal: context.signal })
+  files.push({ key: keys.info, role: 'info', sizeBytes, sha256: '' })
 
   const manifest: Manifest = {
     format: 'tidemark-manifest/1',

@@ -30,19 +30,21 @@ export async function planDump(request: DumpRequest, repositories: readonly Repo
   await using source = await openSource(request, context)
   const warnings: string[] = []
   const rights = (await checkDumpRights(source.session)).filter(({ severity }) => severity === 'error')
-  const [first] = rights
+  const [lacking] = rights
   // Of a part it is not known here which of these objects it needs.
-  if (first !== undefined && !isPartial(request.selection))
+  if (lacking !== undefined && !isPartial(request.selection))
     throw new Failure('permission-denied', `database "${request.database}" cannot be dumped: ${rights.map(({ what }) => what).join('; ')}`, {
       hints: rights.flatMap(({ fixSql }) => fixSql?.split('\n') ?? []),
     })
   for (const { what } of rights) warnings.push(`${what}; the dump fails if it needs them`)
 
-  const extension = extensionFor(request.format, effectiveCompression(request.format, request.compression, source.dumpTool.major))
+  const { format } = request
+  const compression = effectiveCompression(format, request.compression, source.dumpTool.major)
   const plan = { database: source.facts.database, tool: `pg_dump ${source.dumpTool.version}`, tables: source.tables.length, warnings }
   // Repositories that the run would create hold no names yet.
-  if (repositories.length === 0) return { ...plan, fileName: `${request.stem}${extension}` }
-  const names = await chooseNames(request, repositories, { extension, day }, context)
+  const [first] = repositories
+  if (first === undefined) return { ...plan, fileName: `${request.stem}${extensionFor(format, compression)}` }
+  const names = await chooseNames(request, repositories, { format, compression, day }, context)
   const failures: Failure[] = []
   for (const repository of repositories) {
     try {
@@ -58,5 +60,5 @@ export async function planDump(request: DumpRequest, repositories: readonly Repo
   }
   const [reason] = failures
   if (reason !== undefined && failures.length === repositories.length) throw reason
-  return { ...plan, fileName: names.fileName }
+  return { ...plan, fileName: names.keysIn(first).fileName }
 }

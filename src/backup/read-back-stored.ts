@@ -1,21 +1,22 @@
 import type { Context } from '../kernel/context.ts'
 import { checkStoredDump } from '../repository/check-stored.ts'
-import type { Targets } from './store-target.ts'
+import { filesOfRun, type Targets } from './store-target.ts'
 import type { StoredDump } from './stored-dump.ts'
 
 /** Reads every stored file again, from the storage, and holds bytes, structure and content against what was seen while dumping. */
 export async function readBackStored(stored: StoredDump, format: 'custom' | 'plain' | 'directory', targets: Targets, context: Context): Promise<void> {
   await targets.each(async (target) => {
     const begunMs = context.clock.monotonicMs()
-    context.emit({ type: 'step-begun', step: 'read-back', subject: target.repository.name, expectedBytes: stored.storedBytes })
+    const { storedBytes, files } = stored.in(target)
+    context.emit({ type: 'step-begun', step: 'read-back', subject: target.repository.name, expectedBytes: storedBytes })
     const expected = {
       format,
       fileName: target.keys.fileName,
-      files: [...stored.filesIn(target), ...target.companions],
+      files: [...files, ...target.companions],
       plainBytes: stored.plainBytes,
       fingerprint: stored.fingerprint,
     }
-    const { readBytes } = await checkStoredDump(target.repository.storage, expected, context)
+    const { readBytes } = await checkStoredDump(filesOfRun(target), expected, context)
     context.emit({
       type: 'step-ended',
       step: 'read-back',

@@ -8,11 +8,10 @@ import { fingerprintSettings } from '../dump/pinned-settings.ts'
 import type { StoredFile } from '../repository/manifest.ts'
 import { makeStage } from '../repository/stage.ts'
 import { requireStageSpace } from '../repository/stage-space.ts'
-import { Tally } from '../stream/tally.ts'
 import { dumpInContainer } from './dump-in-container.ts'
 import { dumpIntoDirectory, roomToBegin, withoutStaging, type DumpWork } from './run-pg-dump.ts'
-import { createObject, type Targets } from './store-target.ts'
-import { describeStored, type StoredDump } from './stored-dump.ts'
+import { createContent, type StoreTarget, type Targets } from './store-target.ts'
+import { describeStored, type StoredContent, type StoredDump } from './stored-dump.ts'
 
 /**
  * Directory dumps are written by several pg_dump workers at once, so they are staged on local disk (before that, in the container whose pg_dump
@@ -36,19 +35,16 @@ export async function storeDirectoryDump(work: DumpWork, targets: Targets, conte
     jobs: request.jobs,
   })
 
-  const stored = new Map<string, { sizeBytes: number; sha256: string }>()
-  for (const { name, sizeBytes } of await local.list()) {
+  const parts = new Map<StoreTarget, StoredFile[]>(targets.requireLiving().map((target) => [target, []]))
+  const names = await local.list()
+  for (const { name, sizeBytes } of names) {
     await targets.each(async (target) => {
-      const tally = new Tally()
-      await createObject(target, `${target.keys.dump}/${name}`, tally.through(createReadStream(join(directory, name), { highWaterMark: 1024 * 1024 })), {
-        sizeBytes,
-        signal: context.signal,
-      })
-      stored.set(name, { sizeBytes: tally.sizeBytes, sha256: tally.sha256() })
+      const key = target.keys.part(name)
+      const content = createReadStream(join(directory, name), { highWaterMark: 1024 * 1024 })
+      const stored = await createContent(target, key, content, { sizeBytes, signal: context.signal })
+      parts.get(target)?.push({ key, role: 'part', ...stored })
     })
   }
-  const names = [...stored.keys()].toSorted()
-  const list = names.map((name) => `${stored.get(name)?.sha256 ?? ''}  ${name}\n`).join('')
   context.emit({
     type: 'step-ended',
     step: 'dump',
@@ -59,14 +55,17 @@ export async function storeDirectoryDump(work: DumpWork, targets: Targets, conte
   })
   return {
     ...describeStored(content, { version: source.dumpTool.version, stderrLines }),
-    storedBytes: [...stored.values()].reduce((sum, file) => sum + file.sizeBytes, 0),
-    sha256: createHash('sha256').update(list).digest('hex'),
-    filesIn: (target): readonly StoredFile[] =>
-      names.map((name) => ({
-        key: `${target.keys.dump}/${name}`,
-        role: 'part',
-        sizeBytes: stored.get(name)?.sizeBytes ?? 0,
-        sha256: stored.get(name)?.sha256 ?? '',
-      })),
+    in: (target) => describeParts(parts.get(target) ?? []),
+  }
+}
+
+/** The digest is that of the list that `sha256sum *` prints in its folder. */
+function describeParts(parts: readonly StoredFile[]): StoredContent {
+  const files = parts.toSorted((a, b) => (a.key < b.key ? -1 : 1))
+  const lines = files.map(({ key, sha256 }) => `${sha256}  ${key.split('/').at(-1) ?? key}\n`)
+  return {
+    storedBytes: files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    sha256: createHash('sha256').update(lines.join('')).digest('hex'),
+    files,
   }
 }

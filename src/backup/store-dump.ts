@@ -12,7 +12,7 @@ import { compressZstd } from '../stream/zstd-frames.ts'
 import type { Compression } from './file-names.ts'
 import { startPgDump, type DumpWork } from './run-pg-dump.ts'
 import { storeDirectoryDump } from './store-directory-dump.ts'
-import { createObject, type StoreTarget, type Targets } from './store-target.ts'
+import { createContent, createObject, type StoredBytes, type StoreTarget, type Targets } from './store-target.ts'
 import { describeStored, type StoredDump } from './stored-dump.ts'
 
 /** Runs pg_dump and stores what it writes in every target at once, looking at the bytes as they pass. Nothing is visible unless pg_dump succeeded and the dump is whole. */
@@ -30,18 +30,19 @@ export async function storeDump(work: DumpWork, targets: Targets, context: Conte
     everyMs: 250,
     report: (doneBytes) => context.emit({ type: 'step-progress', step: 'dump', doneBytes, expectedBytes: source.facts.databaseBytes }),
   })
-  const stored = new Tally()
   const living = targets.requireLiving()
-  const branches = tee(stored.through(outerStage(request.format, compression, request.jobs, context.signal)(plain)), living.length)
+  // Where nothing is sealed all store the same bytes.
+  const common = new Tally({ digest: living.some(({ sealer }) => sealer === null) ? 'sha256' : 'none' })
+  const sealed = new Map<StoreTarget, StoredBytes>()
+  const branches = tee(common.through(outerStage(request.format, compression, request.jobs, context.signal)(plain)), living.length)
   // All of them to their end, so that nothing is still being written when a failed run clears up.
   const outcomes = await Promise.allSettled(
-    living.map((target, index) => storeBranch(target, branches[index], { targets, sourceFailed: dump.failed }, context)),
+    living.map((target, index) => storeBranch(target, branches[index], { targets, sealed, sourceFailed: dump.failed }, context)),
   )
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason
   targets.requireLiving()
 
   const content = reader.content()
-  const sha256 = stored.sha256()
   context.emit({
     type: 'step-ended',
     step: 'dump',
@@ -52,9 +53,10 @@ export async function storeDump(work: DumpWork, targets: Targets, context: Conte
   })
   return {
     ...describeStored(content, { version: source.dumpTool.version, stderrLines: pgDump.stderrLines }),
-    storedBytes: stored.sizeBytes,
-    sha256,
-    filesIn: (target) => [{ key: target.keys.dump, role: 'dump', sizeBytes: stored.sizeBytes, sha256 }],
+    in: (target) => {
+      const { sizeBytes, sha256 } = sealed.get(target) ?? { sizeBytes: common.sizeBytes, sha256: common.sha256() }
+      return { storedBytes: sizeBytes, sha256, files: [{ key: target.keys.dump, role: 'dump', sizeBytes, sha256 }] }
+    },
   }
 }
 
@@ -99,12 +101,14 @@ function rememberFailure(source: AsyncIterable<Uint8Array>): { bytes: AsyncItera
 async function storeBranch(
   target: StoreTarget,
   branch: AsyncIterable<Uint8Array> | undefined,
-  { targets, sourceFailed }: { targets: Targets; sourceFailed: () => boolean },
+  { targets, sealed, sourceFailed }: { targets: Targets; sealed: Map<StoreTarget, StoredBytes>; sourceFailed: () => boolean },
   context: Context,
 ): Promise<void> {
   if (branch === undefined) throw new Error('a target without a branch')
   try {
-    await createObject(target, target.keys.dump, branch, { contentType: 'application/octet-stream', signal: context.signal })
+    const options = { contentType: 'application/octet-stream', signal: context.signal }
+    if (target.sealer === null) await createObject(target, target.keys.dump, branch, options)
+    else sealed.set(target, await createContent(target, target.keys.dump, branch, options))
   } catch (error) {
     await branch[Symbol.asyncIterator]().return?.()
     if (sourceFailed()) throw error

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import type { Context } from '../kernel/context.ts'
 import { Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { startClient } from '../postgres/client-process.ts'
@@ -6,7 +5,7 @@ import { fromReadable, readAll } from '../stream/chunks.ts'
 import type { DumpRequest } from './dump-request.ts'
 import type { LeftOut } from './left-out.ts'
 import type { OpenSource } from './open-source.ts'
-import { createObject, type Targets } from './store-target.ts'
+import { createContent, type Targets } from './store-target.ts'
 
 /** A million roles are some 200 MB; anything beyond is not roles. */
 const limitBytes = 256 * 1024 * 1024
@@ -30,13 +29,8 @@ export async function storeGlobals(request: DumpRequest, source: OpenSource, tar
   try {
     const { bytes, withoutPasswords } = await dumpGlobals(request, source, context)
     await targets.each(async (target) => {
-      await createObject(target, target.keys.globals, bytes, { sizeBytes: bytes.byteLength, contentType: 'application/sql', signal: context.signal })
-      target.companions.push({
-        key: target.keys.globals,
-        role: 'globals',
-        sizeBytes: bytes.byteLength,
-        sha256: createHash('sha256').update(bytes).digest('hex'),
-      })
+      const options = { sizeBytes: bytes.byteLength, contentType: 'application/sql', signal: context.signal }
+      target.companions.push({ key: target.keys.globals, role: 'globals', ...(await createContent(target, target.keys.globals, bytes, options)) })
     })
     return withoutPasswords
       ? { warnings: [], leftOut: [{ what: 'passwords of roles', why: `role "${request.target.user}" may not read them; restored roles need new ones` }] }

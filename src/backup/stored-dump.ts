@@ -9,15 +9,20 @@ import type { StoreTarget } from './store-target.ts'
 export interface StoredDump {
   readonly plainBytes: number
   readonly blockOffsets: BlockOffsets
-  readonly storedBytes: number
-  /** Of the stored file; directory format: of its sorted `sha256sum` list. */
-  readonly sha256: string
   readonly fingerprint: ContentFingerprint | null
   readonly dumpedTables: ReadonlySet<string>
   readonly tables: { schema: string; name: string; rows: number | null }[]
   readonly warnings: readonly string[]
   readonly dumpTool: string
-  filesIn(target: StoreTarget): readonly StoredFile[]
+  /** What lies in one of the repositories: each seals for itself. */
+  in(target: StoreTarget): StoredContent
+}
+
+export interface StoredContent {
+  readonly storedBytes: number
+  /** Of the stored file; directory format: of its sorted `sha256sum` list. */
+  readonly sha256: string
+  readonly files: readonly StoredFile[]
 }
 
 /** The part that does not depend on how the dump was stored: what was seen of it while it passed, and what pg_dump said. */

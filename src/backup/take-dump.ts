@@ -2,7 +2,7 @@ import type { Context } from '../kernel/context.ts'
 import { utc } from '../kernel/clock.ts'
 import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { quoteIdentifier } from '../postgres/identifiers.ts'
-import type { Backup, BackupFacts } from '../repository/backup.ts'
+import type { Backup } from '../repository/backup.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import { categoryOf } from '../repository/layout.ts'
 import { takeLease } from '../repository/lease.ts'
@@ -10,9 +10,9 @@ import { updateLatestAlias } from '../repository/latest-alias.ts'
 import type { Repository } from '../repository/repository.ts'
 import { toolVersion } from '../kernel/version.ts'
 import { chooseNames } from './choose-names.ts'
-import { commitDump } from './commit-dump.ts'
+import { commitDump, type CommonFacts } from './commit-dump.ts'
 import type { DumpRequest } from './dump-request.ts'
-import { compressionLabel, extensionFor, plannedObjects } from './file-names.ts'
+import { compressionLabel, plannedObjects } from './file-names.ts'
 import { findLeftOut, isPartial } from './left-out.ts'
 import { openSource } from './open-source.ts'
 import { effectiveCompression } from './pg-dump-arguments.ts'
@@ -48,11 +48,11 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
     )
   }
   const compression = effectiveCompression(request.format, request.compression, source.dumpTool.major)
-  const names = await chooseNames(request, repositories, { extension: extensionFor(request.format, compression), day }, context)
+  const names = await chooseNames(request, repositories, { format: request.format, compression, day }, context)
 
   await using targets = createTargets(context)
   for (const repository of repositories) {
-    await targets.open(repository, async () => {
+    await targets.open(repository, async (sealer) => {
       const keys = names.keysIn(repository)
       const lease = await takeLease(
         repository.storage,
@@ -60,7 +60,7 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
         request.whereabouts,
         context,
       )
-      return { repository, keys, lease, written: new Set(), companions: [] }
+      return { repository, keys, lease, sealer, written: new Set(), companions: [] }
     })
   }
 
@@ -76,8 +76,9 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
 
   // Read back before the commit: what cannot be read again never exists as a backup.
   if (request.verify) await readBackStored(stored, request.format, targets, context)
+  for (const { sealer } of targets.requireLiving()) sealer?.forget()
 
-  const facts = describeDump(work, stored, { startedAt, endedAt: context.clock.now(), day, fileName: names.fileName })
+  const facts = describeDump(work, stored, { startedAt, endedAt: context.clock.now(), day })
   const leftOut = [...named, ...globals.leftOut]
   const committed = await targets.each((target) =>
     commitDump(target, { facts, source: source.facts, stored, leftOut, warnings, timeZone: request.timeZone, selection: request.selection }, context),
@@ -99,12 +100,12 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
   }
 }
 
-/** The facts of the backup, as all repositories are to have them; the key is each one's own. */
+/** The facts of the backup, as all repositories are to have them. */
 function describeDump(
   { request, source, compression }: DumpWork,
   stored: StoredDump,
-  { startedAt, endedAt, day, fileName }: { startedAt: Temporal.Instant; endedAt: Temporal.Instant; day: Temporal.PlainDate; fileName: string },
-): BackupFacts {
+  { startedAt, endedAt, day }: { startedAt: Temporal.Instant; endedAt: Temporal.Instant; day: Temporal.PlainDate },
+): CommonFacts {
   return {
     id: request.run,
     cluster: request.cluster,
@@ -114,13 +115,8 @@ function describeDump(
     startedAt: utc(startedAt),
     endedAt: utc(endedAt),
     sizeBytes: stored.plainBytes,
-    storedBytes: stored.storedBytes,
-    checksum: `sha256:${stored.sha256}`,
     format: request.format,
     compression: compressionLabel(compression),
-    encryption: null,
-    key: '',
-    fileName,
     postgresVersion: source.facts.serverVersion,
     startLsn: source.snapshotLsn,
     stopLsn: source.snapshotLsn,

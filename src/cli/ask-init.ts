@@ -8,6 +8,7 @@ export interface Asker {
   name(usual: string): Promise<string>
   place(): Promise<string>
   profile(): Promise<Profile | undefined>
+  encrypt(): Promise<boolean>
   firstBackup(): Promise<boolean>
 }
 
@@ -41,6 +42,14 @@ export function createAsker(signal: AbortSignal): Asker {
       )
       return chosen === 'none' ? undefined : chosen
     },
+    encrypt: async () =>
+      answer(
+        await confirm({
+          signal,
+          message: 'Seal the backups, so that nobody reads them without a key? A recovery kit is written, which belongs off this machine',
+          initialValue: true,
+        }),
+      ),
     firstBackup: async () => answer(await confirm({ signal, message: 'Take the first backup now?', initialValue: true })),
   }
 }

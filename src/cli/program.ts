@@ -7,8 +7,10 @@ import { deleteCommand } from './commands/delete.ts'
 import { demoCommand } from './commands/demo.ts'
 import { doctorCommand } from './commands/doctor.ts'
 import { drillCommand } from './commands/drill.ts'
+import { exportCommand } from './commands/export.ts'
 import { initCommand } from './commands/init.ts'
 import { latestCommand } from './commands/latest.ts'
+import { keyCommand } from './commands/key.ts'
 import { listCommand } from './commands/list.ts'
 import { pinCommand, unpinCommand } from './commands/pin.ts'
 import { repoCommand } from './commands/repo.ts'
@@ -18,7 +20,7 @@ import { undoCommand } from './commands/undo.ts'
 import { verifyCommand } from './commands/verify.ts'
 import { outliveClosedOutput } from './closed-output.ts'
 import { createOutput, failureJson } from './render/output.ts'
-import { addGlobalFlags } from './runtime.ts'
+import { addRepositoryFlags } from './runtime.ts'
 
 /** Commands of the contract that later versions bring: named, so that nobody takes a typo for a missing feature. */
 const laterCommands = [
@@ -30,8 +32,6 @@ const laterCommands = [
   'status',
   'health',
   'copy',
-  'export',
-  'key',
   'audit',
   'notify',
   'daemon',
@@ -76,16 +76,17 @@ Exit codes: 0 ok, 1 failed, 2 usage or configuration, 3 partial, 10 no repositor
     verifyCommand(),
     restoreCommand(),
     undoCommand(),
+    exportCommand(),
     drillCommand(),
     pinCommand(),
     unpinCommand(),
     deleteCommand(),
     repo,
+    keyCommand(),
     configCommand(),
   ]
   for (const command of commands) program.addCommand(command)
   for (const name of laterCommands) announceLater(program, name)
-  announceLater(repo, 'gc')
   throwAtMistakes(program)
   return program
 }
@@ -135,7 +136,7 @@ function usageFailure(error: CommanderError): Failure {
 
 /** `tidemark --json list` means `tidemark list --json`: flags that every command has may stand before the verb. */
 function flagsBehindVerb(program: Command, words: readonly string[]): readonly string[] {
-  const common = addGlobalFlags(new Command()).options
+  const common = addRepositoryFlags(new Command()).options
   const verbs: string[] = []
   const flags: string[] = []
   let command = program

@@ -6,11 +6,13 @@ import { carryOutInit } from '../api/init/carry-out-init.ts'
 import { findConnection, type FoundConnection } from '../api/init/find-connection.ts'
 import { planInit, type InitPlan } from '../api/init/plan-init.ts'
 import { takeBackups } from '../api/take-backups.ts'
+import type { Secret } from '../kernel/secret.ts'
 import type { Backup } from '../repository/backup.ts'
 import type { Asker } from './ask-init.ts'
 import type { InitFlags } from './commands/init.ts'
 import { renderFindings } from './render/findings.ts'
 import { formatBytes, printable } from './render/format.ts'
+import { kitQuestion, renderInit } from './render/keys.ts'
 import { nextCommand } from './render/next-command.ts'
 import type { Runtime } from './runtime.ts'
 
@@ -23,6 +25,7 @@ export async function runInit(runtime: Runtime, flags: InitFlags): Promise<void>
   const cluster = flags.name ?? (await asker?.name(connection.cluster.name)) ?? connection.cluster.name
   const repositories = await chooseRepositories(flags, connection, asker)
   const profile = flags.profile ?? (await asker?.profile())
+  const encrypt = flags.encrypt ?? (await asker?.encrypt())
   const configFile = resolve(machine.cwd, flags.output)
   const answers = {
     connection,
@@ -34,18 +37,23 @@ export async function runInit(runtime: Runtime, flags: InitFlags): Promise<void>
     ...(profile === undefined ? {} : { profile }),
     output: configFile,
     force: flags.force === true,
+    ...(encrypt === undefined ? {} : { encrypt }),
+    ...(flags.kit === undefined ? {} : { kitFile: resolve(machine.cwd, flags.kit) }),
     ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }),
   }
   const plan = await planInit(machine, answers, { dryRun: flags.dryRun === true }, context)
   renderFindings(output, plan.findings)
   if (flags.dryRun === true) return showPlan(runtime, plan)
 
-  const done = await carryOutInit(machine, plan, context)
+  const acknowledge = ({ file, ending }: { readonly file: string; readonly ending: Secret }) =>
+    runtime.confirm(kitQuestion(file), { yes: flags.yes === true || flags.kitStored === true, known: ending })
+  const done = await carryOutInit(machine, plan, acknowledge, context)
   output.line(`${output.paint('green', '✓')} wrote ${printable(plan.configFile)}`)
   if (plan.secretFile !== null)
     output.line(`${output.paint('green', '✓')} wrote ${printable(plan.secretFile)}  (holds the password, mode 0600: keep it out of version control)`)
   for (const { name, location, created } of done.repositories)
     output.line(`${output.paint('green', '✓')} repository ${name} ${created ? 'created' : 'found'} at ${printable(location)}`)
+  if (done.keys !== null) renderInit(output, done.keys, done.workspace.settings)
   if (connection.origin?.endsWith('(environment)') === true)
     output.remark(
       `${output.paint('yellow', '!')} ${connection.origin.replace(' (environment)', '')} must be set wherever tidemark runs: it was found in this shell's environment, not in .env`,
@@ -55,7 +63,7 @@ export async function runInit(runtime: Runtime, flags: InitFlags): Promise<void>
   const next = (verb: string) =>
     printable(nextCommand([verb], { ...(isFoundBySelf ? {} : { config: flags.output }), ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }) }))
   const backup = await firstBackup(runtime, flags, { asker, plan, next, take: () => takeBackups(done.workspace, { cluster: plan.answers.cluster }) })
-  output.document({ ...documentOf(plan), repositories: done.repositories, backup, dryRun: false })
+  output.document({ ...documentOf(plan), repositories: done.repositories, keys: done.keys, backup, dryRun: false })
   if (!plan.ready) {
     output.line(`Something of the above would make a backup fail: mend it, then ${next('doctor')} and ${next('backup')}.`)
     runtime.exitCode = 3
@@ -120,7 +128,7 @@ function requireClusterName(name: string): string {
 }
 
 function showPlan({ output }: Runtime, plan: InitPlan): void {
-  output.document({ ...documentOf(plan), yaml: plan.yaml, repositories: [], backup: null, dryRun: true })
+  output.document({ ...documentOf(plan), yaml: plan.yaml, repositories: [], keys: null, backup: null, dryRun: true })
   output.line()
   output.line(`${printable(plan.configFile)} would be:`)
   for (const line of plan.yaml.trimEnd().split('\n')) output.line(`    ${printable(line)}`)

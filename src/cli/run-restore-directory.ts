@@ -2,6 +2,7 @@ import { restoreDirectory, type RestoreDirectoryOptions, type RestoreDirectoryRe
 import { Failure } from '../kernel/failure.ts'
 import type { BaseRestorePlan } from '../restore/base/base-restore-request.ts'
 import type { RestoreFlags } from './commands/restore.ts'
+import { parseTablespaceMap } from './option-values.ts'
 import { formatBytes, formatCount, formatDuration, formatUtc, printable, table } from './render/format.ts'
 import type { Output } from './render/output.ts'
 import type { Runtime } from './runtime.ts'
@@ -55,25 +56,13 @@ function optionsOf(wanted: string | undefined, flags: RestoreFlags & { readonly 
     start: flags.start === true,
     dryRun: flags.dryRun === true,
     spaceCheck: flags.spaceCheck,
-    tablespaceMap: parseTablespaces(flags.tablespaceMap ?? []),
+    tablespaceMap: parseTablespaceMap(flags.tablespaceMap ?? []),
     ...(wanted === undefined ? {} : { wanted }),
     ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
     ...(flags.jobs === undefined ? {} : { jobs: flags.jobs }),
     ...(flags.port === undefined ? {} : { port: flags.port }),
     ...(typeof flags.owner === 'string' ? { owner: flags.owner } : {}),
   }
-}
-
-function parseTablespaces(pairs: readonly string[]): Readonly<Record<string, string>> {
-  const map = new Map<string, string>()
-  for (const pair of pairs) {
-    // The last =, for a path may hold others.
-    const at = pair.lastIndexOf('=')
-    if (at < 1 || at === pair.length - 1)
-      throw new Failure('usage-invalid', `--tablespace-map ${pair}: the form is OLD=NEW, with the tablespace's OID or path and a directory`)
-    map.set(pair.slice(0, at), pair.slice(at + 1))
-  }
-  return Object.fromEntries(map)
 }
 
 function renderPlan(output: Output, plan: BaseRestorePlan): void {

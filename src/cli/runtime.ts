@@ -2,6 +2,7 @@ import { Option, type Command } from 'commander'
 import { systemClock } from '../kernel/clock.ts'
 import type { Context } from '../kernel/context.ts'
 import { asFailure, Failure, failures } from '../kernel/failure.ts'
+import type { Secret } from '../kernel/secret.ts'
 import type { Machine } from '../api/machine.ts'
 import type { Workspace } from '../api/workspace.ts'
 import { collect } from './option-values.ts'
@@ -18,6 +19,11 @@ export interface GlobalFlags {
   verbose?: boolean
   repo?: string[]
   cluster?: string
+  kit?: string
+  identity?: string[]
+  passphraseFile?: string
+  root?: string
+  hostKey?: string
 }
 
 /** What a command is handed: where to write, what to work on, when to stop. */
@@ -29,9 +35,17 @@ export interface Runtime {
   /** Settings are read only by commands that need them. Without `everyCluster` (default true) a cluster whose variable is not set is no obstacle to the others. */
   workspace(options?: { readonly everyCluster: boolean }): Promise<Workspace>
   /** Asks on a terminal; without one, `--yes` is required (exit 15). */
-  confirm(question: string, options: { yes: boolean | undefined; typed?: string }): Promise<void>
+  confirm(question: string, options: Consent): Promise<void>
   /** What the finished command exits with besides failures: 3 when something was left out. */
   exitCode: number
+}
+
+/** How a question is answered: with a yes, or with a text that shows that somebody looked. */
+export interface Consent {
+  readonly yes: boolean | undefined
+  readonly typed?: string
+  /** Instead of `typed`: a text that the question does not show. */
+  readonly known?: Secret
 }
 
 export function addGlobalFlags(command: Command): Command {
@@ -43,6 +57,15 @@ export function addGlobalFlags(command: Command): Command {
     .addOption(new Option('--progress <kind>', 'how progress is told; json: events as lines on stderr').choices(['text', 'json', 'none']))
     .option('--quiet', 'no progress and no remarks')
     .option('--verbose', 'more notes, client program output, and stack traces of failures')
+}
+
+/** Those, and the keys of a sealed repository: for commands that open one. */
+export function addRepositoryFlags(command: Command): Command {
+  return addGlobalFlags(command)
+    .option('--kit <file>', 'the recovery kit, which opens everything')
+    .option('--identity <file>', 'a file of keys that opens the repository: of a host, or of age-keygen; may be repeated', collect)
+    .option('--passphrase-file <file>', 'file that holds a passphrase of the repository')
+    .option('--root <key>', 'the root key to trust, tidemark-root1…, where no host key or kit names it')
 }
 
 type Action = (runtime: Runtime) => Promise<void>
@@ -130,6 +153,11 @@ async function loadWorkspace(
     ...(flags.config === undefined ? {} : { config: flags.config }),
     ...(flags.envFile === undefined ? {} : { envFile: flags.envFile }),
     ...(flags.repo === undefined ? {} : { repositories: flags.repo }),
+    ...(flags.hostKey === undefined ? {} : { hostKey: flags.hostKey }),
+    ...(flags.kit === undefined ? {} : { kit: flags.kit }),
+    ...(flags.identity === undefined ? {} : { identities: flags.identity }),
+    ...(flags.passphraseFile === undefined ? {} : { passphraseFile: flags.passphraseFile }),
+    ...(flags.root === undefined ? {} : { root: flags.root }),
   }
   return openWorkspace(await runtime.machine(), chosen, context, options)
 }
@@ -140,7 +168,7 @@ interface Asking {
   readonly pauseProgress: () => void
 }
 
-async function confirm(question: string, options: { yes: boolean | undefined; typed?: string }, { output, signal, pauseProgress }: Asking): Promise<void> {
+async function confirm(question: string, options: Consent, { output, signal, pauseProgress }: Asking): Promise<void> {
   if (options.yes === true) return
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
     throw new Failure('target-unsafe', `this needs a yes, and there is no terminal to ask on: ${question}`, {
@@ -151,10 +179,11 @@ async function confirm(question: string, options: { yes: boolean | undefined; ty
   const { createInterface } = await import('node:readline/promises')
   const lines = createInterface({ input: process.stdin, output: process.stderr })
   try {
-    const wanted = options.typed
+    const wanted = options.typed ?? options.known?.reveal()
     // The end of the input and Ctrl-C on a raw terminal close the lines and answer nothing.
     const closed = new Promise<never>((_, reject) => lines.once('close', () => reject(new Failure('cancelled', 'stopped at a question; nothing was changed'))))
-    const asked = lines.question(wanted === undefined ? `${question} [y/N] ` : `${question}\nType ${wanted} to go on: `, { signal })
+    const text = wanted === undefined ? `${question} [y/N] ` : options.typed === undefined ? `${question}: ` : `${question}\nType ${wanted} to go on: `
+    const asked = lines.question(text, { signal })
     const answer = (await Promise.race([asked, closed])).trim()
     const agreed = wanted === undefined ? /^y(es)?$/i.test(answer) : answer === wanted
     if (!agreed) throw new Failure('cancelled', 'not confirmed; nothing was changed')

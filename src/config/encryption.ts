@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { Secret } from '../kernel/secret.ts'
 import { agreeing, attributed, contradiction, encryptionUnavailable, type Environment, type VariableValue } from './environment.ts'
 import { parsePath, type PathBase } from './file-paths.ts'
+import type { ConfigFile } from './schema.ts'
 import { parseRecipients, parseRoot } from './public-keys.ts'
 import { resolveReference, type ReferenceContext } from './secrets.ts'
 import type { EncryptionSettings, IdentitySource } from './settings.ts'
@@ -32,7 +33,11 @@ export async function chooseEncryption(
   const kitFile = flags.kit === undefined ? null : path('--kit', flags.kit)
   const passphraseFile = flags.passphraseFile === undefined ? null : path('--passphrase-file', flags.passphraseFile)
   const root =
-    flags.root !== undefined ? note('root', attributed({ name: '--root', text: flags.root, origin: '--root' }, parseRoot), '--root') : file?.root === undefined ? null : note('root', file.root, originOf('root'))
+    flags.root !== undefined
+      ? note('root', attributed({ name: '--root', text: flags.root, origin: '--root' }, parseRoot), '--root')
+      : file?.root === undefined
+        ? null
+        : note('root', file.root, originOf('root'))
   const isAsked = file !== null || variable?.isSealed === true || hostKey?.isChosen === true || recipients.length > 0
   const hasKey = identities.length > 0 || kitFile !== null || passphraseFile !== null
   const wanted = written === 'none' ? 'clear' : isAsked || hasKey ? 'sealed' : variable === null ? null : 'clear'
@@ -41,9 +46,7 @@ export async function chooseEncryption(
   return { encryption: { wanted, recipients, hostKey, kitFile, identities, passphraseFile, root }, origins }
 }
 
-type FileEncryption = { readonly recipients?: readonly string[]; readonly hostKey?: string; readonly identities?: readonly string[] } & {
-  readonly references: ReferenceContext
-}
+type FileEncryption = Exclude<NonNullable<ConfigFile['encryption']>, 'none'> & { readonly references: ReferenceContext }
 type Note = <T>(key: string, value: T, origin: string) => T
 
 /** Yes or no. What asks for another kind of sealing than there is, is refused, never stored otherwise. */
@@ -59,7 +62,15 @@ function chooseHostKey(file: FileEncryption | null, { environment, paths, machin
   const { flags, env, home } = machine
   if (flags.hostKey !== undefined) return { path: note('hostKey', ofFlag('--host-key', flags.hostKey, paths), '--host-key'), isChosen: true }
   const variable = environment.take('TIDEMARK_HOST_KEY')
-  if (variable !== undefined) return { path: note('hostKey', attributed(variable, (text) => parsePath(text, paths)), variable.origin), isChosen: true }
+  if (variable !== undefined)
+    return {
+      path: note(
+        'hostKey',
+        attributed(variable, (text) => parsePath(text, paths)),
+        variable.origin,
+      ),
+      isChosen: true,
+    }
   if (file?.hostKey !== undefined) {
     const { references } = file
     return { path: note('hostKey', parsePath(file.hostKey, references.paths), references.source.originOf(['encryption', 'hostKey'])), isChosen: true }

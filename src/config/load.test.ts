@@ -88,6 +88,7 @@ describe("the seeds' .env files", () => {
       name: 'local',
       layout: 'flat',
       bandwidth: null,
+      isClear: false,
       storage: { kind: 'posix', path: join(room.directory, 'backups/postgres'), dirMode: 0o700, fileMode: 0o600, owner: null, group: null },
     })
     expect(carried(settings)).toEqual({ 'clusters.nexo.retention.maxAge': '7d' })
@@ -348,47 +349,6 @@ describe('values that cannot be used end in exit 2 and name the variable, never 
     expect((await room.load({ BACKUP_COMPRESION: '9' })).ignored).toEqual([
       { variable: 'BACKUP_COMPRESION', reason: expect.stringContaining('BACKUP_COMPRESSION') },
     ])
-  })
-})
-
-describe('asking for encryption is refused, never stored in clear', () => {
-  it.each([
-    { BACKUP_ENCRYPTION: 'true' },
-    { BACKUP_ENCRYPTION_KEY: 'k' },
-    { BACKUP_ENCRYPTION_KEY: '' },
-    { BACKUP_PASSPHRASE: 'p' },
-    { BACKUP_GPG_RECIPIENT: 'a@b' },
-    { TIDEMARK_ENCRYPTION: 'aes' },
-    { TIDEMARK_PASSPHRASE: '' },
-    { TIDEMARK_RECIPIENTS: 'age1' },
-  ])('%j', async (env) => {
-    await using room = await testRoom()
-    const failure = await room.failure({ DATABASE_URL: 'postgres://u@h/d', ...env })
-    expect(failure.code).toBe('encryption-unavailable')
-    expect(failure.exitCode).toBe(2)
-    await using inFile = await testRoom({
-      '.env': Object.entries(env)
-        .map(([name, value]) => `${name}=${value}\n`)
-        .join(''),
-    })
-    expect((await inFile.failure()).code).toBe('encryption-unavailable')
-  })
-
-  it.each([
-    'encryption: { recipients: [age1x] }',
-    'encryption:',
-    'encryption: false',
-    'clusters: { a: { encryption: true } }',
-    'repositories: { r: { path: x, encryption: { gpg: { passphrase: env:P } } } }',
-    'clusters: [\nencryption: x',
-  ])('in the file, before anything else is judged: %j', async (text) => {
-    await using room = await testRoom({ 'tidemark.yaml': text })
-    expect((await room.failure()).code).toBe('encryption-unavailable')
-  })
-
-  it('an explicit no is no request', async () => {
-    await using room = await testRoom()
-    await room.load({ BACKUP_ENCRYPTION: 'false', TIDEMARK_ENCRYPTION: 'none' })
   })
 })
 

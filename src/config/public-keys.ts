@@ -14,7 +14,9 @@ export function parseRecipients(text: string): readonly string[] {
   const wrong = recipients.find((each) => !recipientPattern.test(each))
   if (wrong === undefined && recipients.length > 0) return recipients
   throw new Failure('config-invalid', 'expected recipients of age, such as age1…', {
-    hints: [wrong !== undefined && /^age-secret-key-/i.test(wrong) ? 'this is a secret key: age-keygen -y FILE prints its public part' : 'age-keygen prints one'],
+    hints: [
+      wrong !== undefined && /^age-secret-key-/i.test(wrong) ? 'this is a secret key: age-keygen -y FILE prints its public part' : 'age-keygen prints one',
+    ],
   })
 }
 

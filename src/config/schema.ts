@@ -208,7 +208,8 @@ const nameOf = (what: string) =>
 const sealing = strict({
   recipients: z
     .array(z.string().regex(recipientPattern, 'expected a recipient of age (a public key), such as age1…: age-keygen prints it'))
-    .describe('who else reads everything; members since tidemark key init or key add').optional(),
+    .describe('who else reads everything; members since tidemark key init or key add')
+    .optional(),
   hostKey: text().describe('key file of this host; default ~/.config/tidemark/host.key, as root /etc/tidemark/host.key').optional(),
   identities: z
     .array(text().refine((written) => !/^(?:age-secret-key|tidemark-\w+-key)-/i.test(written), 'a secret is written by reference: a file, or env:NAME'))

@@ -218,13 +218,31 @@ const rows: readonly Row[] = [
   ['NO_COLOR', '', 'any value: no colours', '1', 'output', 'text'],
   ['TIDEMARK_HOST_KEY', '', 'key file of this host; backups must be sealed', '/etc/tidemark/host.key', 'encryption.hostKey', 'path'],
   ['TIDEMARK_IDENTITY', '', 'file of keys that open what is sealed, like --identity', '~/age-identity.txt', 'encryption.identities', 'path'],
-  ['TIDEMARK_RECIPIENTS', '', 'who else reads everything', 'age1example', 'encryption.recipients', 'text', 'used', 'separated by commas; members since key init or key add'],
+  [
+    'TIDEMARK_RECIPIENTS',
+    '',
+    'who else reads everything',
+    'age1example',
+    'encryption.recipients',
+    'text',
+    'used',
+    'separated by commas; members since key init or key add',
+  ],
   ['TIDEMARK_ENCRYPTION', '', 'backups must be sealed, or not', 'true', 'encryption', 'text', 'used', 'false, no, off, 0, none: in clear, on purpose'],
   ['BACKUP_ENCRYPTION', '', 'the same as TIDEMARK_ENCRYPTION', 'true', 'encryption', 'text', 'used', 'different from TIDEMARK_ENCRYPTION: exit 2'],
   ['BACKUP_ENCRYPTION_KEY', '', 'asks for another kind of encryption', 'secret', 'encryption', 'secret', 'refused', 'also when it is set and empty'],
   ['BACKUP_PASSPHRASE', '', 'asks for another kind of encryption', 'secret', 'encryption', 'secret', 'refused', 'also when it is set and empty'],
   ['BACKUP_GPG_RECIPIENT', '', 'asks for another kind of encryption', 'ops@example.com', 'encryption', 'text', 'refused', 'also when it is set and empty'],
-  ['TIDEMARK_PASSPHRASE', '', 'refused: others could read it; write --passphrase-file FILE', 'secret', 'encryption', 'secret', 'refused', 'also when it is set and empty'],
+  [
+    'TIDEMARK_PASSPHRASE',
+    '',
+    'refused: others could read it; write --passphrase-file FILE',
+    'secret',
+    'encryption',
+    'secret',
+    'refused',
+    'also when it is set and empty',
+  ],
 ]
 
 export const variables: readonly VariableSpec[] = rows.map(([name, seeds, meaning, example, setting, rule, status, note]) => ({

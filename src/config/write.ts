@@ -16,6 +16,8 @@ export interface ConfigAnswers {
   readonly timeZone?: string
   readonly repositories: readonly RepositoryAnswer[]
   readonly profile?: Profile
+  /** Left out: nothing is said of it. */
+  readonly encryption?: 'sealed' | 'none'
 }
 
 export type RepositoryAnswer =
@@ -71,8 +73,15 @@ export function renderConfigYaml(answers: ConfigAnswers): string {
     ...(usesS3 ? ['  # S3 credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the role of the machine'] : []),
     ...indent(repositories),
     '',
+    ...encryptionLines[answers.encryption ?? 'unsaid'],
   ].join('\n')
 }
+
+const encryptionLines = {
+  sealed: ['# backups are sealed, or not made at all; who reads them: tidemark key list', 'encryption: {}', ''],
+  none: ['# backups are in clear, on purpose', 'encryption: none', ''],
+  unsaid: [],
+} as const
 
 function refuseInlinePassword(url: string): void {
   if (isReference(url)) return

@@ -15,7 +15,7 @@ import { append } from '../repository/commit-log.ts'
 import { readManifest, type Manifest } from '../repository/manifest.ts'
 import type { Repository } from '../repository/repository.ts'
 import { makeStage } from '../repository/stage.ts'
-import { filesOf, readOpened } from '../repository/stored-files.ts'
+import { filesOf, readOpened, requireOpenable } from '../repository/stored-files.ts'
 import { sweepExpiredCopies } from '../restore/expired-copies.ts'
 import { dropOwnedDatabase } from '../restore/owned-database.ts'
 import { restoreCopy, type CopyPlace, type RestoredCopy } from '../restore/restore-copy.ts'
@@ -124,6 +124,7 @@ export async function drillDump(request: DrillRequest, open: (manifest: Manifest
 async function readOrCondemn(request: DrillRequest, manifest: Manifest, stage: string, context: Context) {
   const { repository, record, run } = request
   try {
+    await requireOpenable(repository, manifest, context.signal)
     return await stageBackup(repository, manifest, stage, context)
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty')) throw error

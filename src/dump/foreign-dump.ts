@@ -1,5 +1,6 @@
 import { Failure, isFailure } from '../kernel/failure.ts'
 import { decompressGzip } from '../stream/gzip-members.ts'
+import { peek } from '../stream/peek.ts'
 import { decompressZstd } from '../stream/zstd-frames.ts'
 import { createDumpReader, type DumpContent } from './dump-reader.ts'
 import { fileType, fileTypeBytes, type FileType } from './file-type.ts'
@@ -7,6 +8,7 @@ import { fileType, fileTypeBytes, type FileType } from './file-type.ts'
 export interface ForeignDump {
   readonly content: DumpContent
   readonly compression: 'none' | 'gzip' | 'zstd'
+  readonly isSealed: boolean
 }
 
 export interface ForeignOptions {
@@ -16,28 +18,36 @@ export interface ForeignOptions {
   readonly maxBytes?: number
   /** Is given the plain bytes as they pass, for a spool. */
   readonly onPlain?: (chunk: Uint8Array) => Promise<void>
+  /** Opens an age file. Without it, sealed files are refused. */
+  readonly openSealed?: (sealed: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>
 }
 
 /**
  * Reads a dump that Tidemark did not make: what it is is told by its content, not its name. Rejects with `dump-empty` for an empty or
- * truncated one, `integrity` for a damaged one, and `usage-invalid` for a file that is no dump at all.
+ * truncated one, `integrity` for a damaged one, `usage-invalid` for a file that is no dump at all, and `key-missing` for a sealed one that no key opens.
  */
 export async function readForeignDump(source: AsyncIterable<Uint8Array>, options: ForeignOptions): Promise<ForeignDump> {
   try {
     return await readWhatItIs(source, options)
   } catch (error) {
     // What reads the bytes does not know whose they are.
-    if (!isFailure(error, 'integrity', 'dump-empty') || error.message.includes(options.fileName)) throw error
+    if (!isFailure(error, 'integrity', 'dump-empty', 'key-missing') || error.message.includes(options.fileName)) throw error
     throw new Failure(error.code, `${options.fileName}: ${error.message}`, { hints: error.hints, cause: error, details: error.details })
   }
 }
 
 async function readWhatItIs(source: AsyncIterable<Uint8Array>, options: ForeignOptions): Promise<ForeignDump> {
-  const outer = await peek(source)
+  const asStored = await peek(source, fileTypeBytes)
+  const { openSealed } = options
+  const isSealed = openSealed !== undefined && fileType(asStored.head) === 'age'
+  const outer = isSealed ? await peek(openSealed(asStored.bytes), fileTypeBytes) : asStored
   const outerType = fileType(outer.head)
   const compression = outerType === 'gzip' || outerType === 'zstd' ? outerType : 'none'
   const bounds = { maxBytes: options.maxBytes ?? 64 * 2 ** 40, ...(options.signal === undefined ? {} : { signal: options.signal }) }
-  const inner = compression === 'none' ? outer : await peek(compression === 'gzip' ? decompressGzip(outer.bytes, bounds) : decompressZstd(outer.bytes, bounds))
+  const inner =
+    compression === 'none'
+      ? outer
+      : await peek(compression === 'gzip' ? decompressGzip(outer.bytes, bounds) : decompressZstd(outer.bytes, bounds), fileTypeBytes)
   const kind = kindOf(fileType(inner.head), options.fileName)
   const reader = createDumpReader(kind, { fingerprint: true, settings: null })
   for await (const chunk of inner.bytes) {
@@ -45,33 +55,7 @@ async function readWhatItIs(source: AsyncIterable<Uint8Array>, options: ForeignO
     await reader.pending()
     await options.onPlain?.(chunk)
   }
-  return { content: await reader.end(), compression }
-}
-
-/** The first bytes, and a stream that still has them. */
-async function peek(source: AsyncIterable<Uint8Array>): Promise<{ head: Uint8Array; bytes: AsyncIterable<Uint8Array> }> {
-  const iterator = source[Symbol.asyncIterator]()
-  const first: Uint8Array[] = []
-  let size = 0
-  while (size < fileTypeBytes) {
-    const step = await iterator.next()
-    if (step.done === true) break
-    first.push(step.value)
-    size += step.value.length
-  }
-  const bytes = (async function* () {
-    try {
-      yield* first
-      for (;;) {
-        const step = await iterator.next()
-        if (step.done === true) return
-        yield step.value
-      }
-    } finally {
-      await iterator.return?.()
-    }
-  })()
-  return { head: Buffer.concat(first).subarray(0, fileTypeBytes), bytes }
+  return { content: await reader.end(), compression, isSealed }
 }
 
 function kindOf(type: FileType, fileName: string): 'custom' | 'plain' {
@@ -83,9 +67,12 @@ function kindOf(type: FileType, fileName: string): 'custom' | 'plain' {
     case 'empty':
       throw new Failure('dump-empty', `${fileName} is empty`, { hints: ['the program that wrote it failed; take a new backup'] })
     case 'age':
+      throw new Failure('key-missing', `${fileName} is sealed with age, and is opened by no key here`, {
+        hints: [`age --decrypt --identity FILE ${fileName} > dump`],
+      })
     case 'gpg':
-      throw new Failure('encryption-unavailable', `${fileName} is encrypted (${type}); this version cannot open sealed files`, {
-        hints: [type === 'gpg' ? `gpg --decrypt ${fileName} > dump` : `age --decrypt ${fileName} > dump`],
+      throw new Failure('encryption-unavailable', `${fileName} is encrypted with GPG, which Tidemark does not open`, {
+        hints: [`gpg --decrypt ${fileName} > dump`],
       })
     case 'gzip':
     case 'zstd':

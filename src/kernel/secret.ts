@@ -17,6 +17,11 @@ export class Secret {
     return this.#value === ''
   }
 
+  /** Its last characters, which are a secret too. */
+  last(characters: number): Secret {
+    return new Secret(this.#value.slice(-characters))
+  }
+
   toString(): string {
     return '[secret]'
   }

@@ -35,7 +35,8 @@ export function insideServer(path: string, owner: ServerOwned): Failure {
   })
 }
 
-async function realPathOfExisting(path: string): Promise<string> {
+/** Without links, as far as it is there: what is still to be made has none. */
+export async function realPathOfExisting(path: string): Promise<string> {
   const missing: string[] = []
   for (let current = path; ; current = dirname(current)) {
     try {

@@ -1,12 +1,10 @@
 import { Failure } from '../kernel/failure.ts'
-import { BrokenTar, readTarHeader, tarBlockBytes, tarChecksum, tarPadding } from '../stream/tar-header.ts'
+import { BrokenTar, encodeTarHeader, readTarHeader, tarBlockBytes, tarEnd, tarPadding } from '../stream/tar-header.ts'
 
 /**
  * As much of tar as it takes to pass plain files through a pipe: headers of 512 bytes, contents filled up to the next 512, and at the end
  * two blocks of zeros. Names are plain file names, below 100 bytes. Anything else is refused, for whatever it is, we did not ask for it.
  */
-const largestOctal = 0o77777777777
-
 export interface TarFile {
   readonly name: string
   readonly sizeBytes: number
@@ -45,26 +43,12 @@ export async function* writeTar(files: Iterable<TarFile> | AsyncIterable<TarFile
     if (written !== sizeBytes) throw new Failure('integrity', `${name} changed while it was read: it had ${sizeBytes} bytes`)
     yield Buffer.alloc(tarPadding(sizeBytes))
   }
-  yield Buffer.alloc(2 * tarBlockBytes)
+  yield tarEnd
 }
 
 export function tarHeader(name: string, sizeBytes: number): Buffer {
   if (!isPlainName(name)) throw new Error(`not a plain file name: ${name}`)
-  const header = Buffer.alloc(tarBlockBytes)
-  header.write(name, 0, 'latin1')
-  header.write('0000600\0', 100, 'latin1')
-  header.write('0000000\0', 108, 'latin1')
-  header.write('0000000\0', 116, 'latin1')
-  if (sizeBytes <= largestOctal) header.write(`${sizeBytes.toString(8).padStart(11, '0')}\0`, 124, 'latin1')
-  else {
-    header.writeUInt8(0x80, 124)
-    header.writeBigUInt64BE(BigInt(sizeBytes), 128)
-  }
-  header.write('00000000000\0', 136, 'latin1')
-  header.write('0', 156, 'latin1')
-  header.write('ustar\x0000', 257, 'latin1')
-  header.write(`${tarChecksum(header).toString(8).padStart(6, '0')}\0 `, 148, 'latin1')
-  return header
+  return encodeTarHeader({ path: Buffer.from(name, 'latin1'), type: '0', sizeBytes, mode: 0o600 })
 }
 
 export function parsePlainHeader(block: Buffer): { readonly name: string; readonly sizeBytes: number; readonly kind: 'file' | 'directory' } {

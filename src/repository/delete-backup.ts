@@ -48,7 +48,9 @@ function judge(state: ClusterState, record: BackupRecord): Pick<DeletePlan, 'ref
   const good = record.state !== 'damaged' && !record.facts.partial
   if (good && !others.some((other) => isAtLeast(other.state, 'verified') || other.state === record.state)) {
     const { database, cluster } = record.facts
-    refusals.push(`it is the last good ${database === null ? `base backup of cluster "${cluster}"` : `backup of database "${database}"`}; take another first: tidemark backup`)
+    refusals.push(
+      `it is the last good ${database === null ? `base backup of cluster "${cluster}"` : `backup of database "${database}"`}; take another first: tidemark backup`,
+    )
   }
   const warnings = good && record.state === 'proven' && !others.some((other) => other.state === 'proven') ? ['it is the only proven backup'] : []
   return { refusals, warnings }

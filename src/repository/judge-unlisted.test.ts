@@ -17,7 +17,7 @@ async function remove(room: Scene, id: string): Promise<void> {
   const record = lease.state().backups.get(id)
   if (record === undefined) throw new Error(`no backup ${id}`)
   const repository: Repository = { name: 'local', id: 'r', layout: 'flat', storage: room.storage, keyring: null }
-  const plan = { ...(await planDelete(repository, { state: lease.state(), record: record!, keys: null }, room.context)), refusals: [] }
+  const plan = { ...(await planDelete(repository, { state: lease.state(), record, keys: null }, room.context)), refusals: [] }
   await executeDelete(repository, lease, { plan, reason: 'test', run: `delete-${id}` }, room.context)
   await lease.end('ok')
 }

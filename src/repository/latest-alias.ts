@@ -17,7 +17,9 @@ import { extensionOf, extensions, latestAlias } from './layout.ts'
 export async function updateLatestAlias(storage: Storage, state: ClusterState, context: Context): Promise<void> {
   if (storage.setAlias === undefined || storage.readAlias === undefined) return
   const { readAlias, setAlias } = storage
-  const latest = livingBackups(state).find((record) => isDump(record.facts) && isAtLeast(record.state, 'verified') && !record.facts.partial && !record.facts.safety)
+  const latest = livingBackups(state).find(
+    (record) => isDump(record.facts) && isAtLeast(record.state, 'verified') && !record.facts.partial && !record.facts.safety,
+  )
   const isShared = (await listClusters(storage, context.signal)).some((cluster) => cluster !== state.cluster)
   const cluster = isShared ? state.cluster : null
   const current = latest === undefined ? null : latestAlias(extensionOf(latest.facts.fileName), cluster)

@@ -70,6 +70,11 @@ const manifestSchema = z.object({
     .nullable(),
   /** What psql would do with a plain dump of somebody else's beyond the database it is given. Only in manifests of adopted files; null when it stays inside. */
   beyondDatabase: z.string().nullable().optional(),
+  /** Hex, of an adopted file as it was before it was sealed. Only where it was. */
+  originalSha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
 })
 
 export interface Manifest extends Omit<z.infer<typeof manifestSchema>, 'fingerprint'> {

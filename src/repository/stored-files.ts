@@ -1,5 +1,5 @@
 import { Failure, isFailure } from '../kernel/failure.ts'
-import { decryptAge, requireAgeKey, type OpeningKeys } from '../seal/age.ts'
+import { decryptAge, type OpeningKeys } from '../seal/age.ts'
 import type { Storage } from '../storage/storage.ts'
 import { isSealedName } from './layout.ts'
 import type { Manifest, StoredFile } from './manifest.ts'
@@ -32,15 +32,6 @@ export async function* readOpened(files: StoredFiles, file: StoredFile, signal?:
   }
 }
 
-/** Whether a sealed file would open, by its header alone: throws as `readOpened` does before its first byte. */
-async function requireOpens(files: StoredFiles, file: StoredFile, signal: AbortSignal): Promise<void> {
-  try {
-    await requireAgeKey(files.storage.read(file.key, { signal }), files.keysOf(file.key))
-  } catch (error) {
-    throw await explain(error, files.storage, file, signal)
-  }
-}
-
 /** A file that somebody put in its place may be sealed to strangers: then no key is missing, but the file. */
 async function explain(error: unknown, storage: Storage, file: StoredFile, signal?: AbortSignal): Promise<unknown> {
   if (!isFailure(error, 'integrity', 'key-missing') || error.details['object'] !== undefined) return error
@@ -57,20 +48,24 @@ export function isSealed({ files }: Pick<Manifest, 'files'>): boolean {
 }
 
 /**
- * Refuses a backup that the keys at hand do not open, before anything is done with it: `key-missing`. `integrity` or `object-missing` when it is
- * seen by then that its file is not the one that was stored.
+ * Refuses a backup that the keys at hand do not open, before anything is done with it: `key-missing`. `integrity` or `object-missing` when its beginning
+ * shows that it is not the one that was stored.
  */
 export async function requireOpenable(repository: Repository, manifest: Manifest, signal: AbortSignal): Promise<void> {
   const sealed = manifest.files.find(({ key, role }) => isSealedName(key) && (role === 'dump' || role === 'part'))
   if (sealed === undefined) return
   requireDataKeys(repository, manifest.backup.id)
-  await requireOpens(filesOf(repository), sealed, signal)
+  for await (const _beginning of readOpened(filesOf(repository), sealed, signal)) return
 }
 
 /** Rejects with `key-missing` where nothing at hand reads data. */
 function requireDataKeys({ keyring }: Repository, backup: string): void {
   if (keyring?.readsData === true) return
-  throw new Failure('key-missing', `backup ${backup} is sealed, and ${keyring === null ? 'no key is at hand' : 'the keys at hand do not read data: this host is write-only'}`, {
-    hints: ['use --kit FILE, or --identity FILE of somebody who reads data'],
-  })
+  throw new Failure(
+    'key-missing',
+    `backup ${backup} is sealed, and ${keyring === null ? 'no key is at hand' : 'the keys at hand do not read data: this host is write-only'}`,
+    {
+      hints: ['use --kit FILE, or --identity FILE of somebody who reads data'],
+    },
+  )
 }

@@ -34,12 +34,7 @@ export interface SweepHolder {
  * its manifest and its entry may be what is lost. Such files are spared, and the log is told. So is a dump that a manifest outside the log names, or, where
  * one cannot be read, may name.
  */
-export async function sweepInterrupted(
-  storage: Storage,
-  { state, doubtful, named }: Relisted,
-  holder: SweepHolder,
-  context: Context,
-): Promise<ClusterState> {
+export async function sweepInterrupted(storage: Storage, { state, doubtful, named }: Relisted, holder: SweepHolder, context: Context): Promise<ClusterState> {
   if (state.interrupted.length === 0) return state
   const inUse = await namesInUse(storage, state, context)
   let current = state

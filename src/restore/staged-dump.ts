@@ -112,11 +112,9 @@ async function stageDirectory(repository: Repository, manifest: Manifest, stage:
     if (relative(root, path).startsWith('..'))
       throw new Failure('integrity', `the manifest of backup ${manifest.backup.id} names a part outside its folder: ${file.key}`)
     await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-    await pipeline(
-      Readable.from(readOpened(files, file, context.signal), { objectMode: false }),
-      createWriteStream(path, { flags: 'wx', mode: 0o600 }),
-      { signal: context.signal },
-    )
+    await pipeline(Readable.from(readOpened(files, file, context.signal), { objectMode: false }), createWriteStream(path, { flags: 'wx', mode: 0o600 }), {
+      signal: context.signal,
+    })
   }
   return { format: 'directory', path: root, content: null, [Symbol.asyncDispose]: () => rm(root, { recursive: true, force: true }) }
 }

@@ -75,16 +75,6 @@ export async function* decryptAge(source: AsyncIterable<Uint8Array>, keys: Openi
   }
 }
 
-/** Reads the header alone, and throws as `decryptAge` does before its first byte. */
-export async function requireAgeKey(source: AsyncIterable<Uint8Array>, keys: OpeningKeys): Promise<void> {
-  const cursor = new ByteCursor(source)
-  try {
-    await readFileKey(cursor, keys)
-  } finally {
-    await cursor.close()
-  }
-}
-
 async function readFileKey(cursor: ByteCursor, keys: OpeningKeys): Promise<Uint8Array> {
   const header = await readAgeHeader(cursor)
   const fileKey = keys.fileKey?.reveal() ?? (await findFileKey(header, keys))

@@ -22,6 +22,63 @@ export interface TarHeader {
   readonly linkTarget: Buffer
 }
 
+export interface TarHeaderOptions extends Omit<TarHeader, 'linkTarget' | 'type'> {
+  readonly type: '0' | '5'
+  /** Seconds since 1970; default 0. */
+  readonly modifiedSeconds?: number
+  /** Name of user and group: who unpacks as root gives the file to that account, where there is one. */
+  readonly owner?: string
+}
+
+/** What `readTarHeader` reads. Throws a RangeError for a path that no such header can hold (`isTarPath`). */
+export function encodeTarHeader({ path, type, sizeBytes, mode, modifiedSeconds = 0, owner = '' }: TarHeaderOptions): Buffer {
+  const split = splitPath(path)
+  if (split === null) throw new RangeError(`tar cannot hold the path ${path.toString()}`)
+  const header = Buffer.alloc(tarBlockBytes)
+  split.name.copy(header, 0)
+  header.write(octalText(mode, 7), 100, 'latin1')
+  header.write(octalText(0, 7), 108, 'latin1')
+  header.write(octalText(0, 7), 116, 'latin1')
+  if (sizeBytes <= largestOctal) header.write(octalText(sizeBytes, 11), 124, 'latin1')
+  else {
+    header.writeUInt8(0x80, 124)
+    header.writeBigUInt64BE(BigInt(sizeBytes), 128)
+  }
+  header.write(octalText(modifiedSeconds, 11), 136, 'latin1')
+  header.write(type, 156, 'latin1')
+  header.write('ustar\x0000', 257, 'latin1')
+  header.write(owner, 265, 31, 'latin1')
+  header.write(owner, 297, 31, 'latin1')
+  split.prefix.copy(header, 345)
+  header.write(`${octalText(tarChecksum(header), 6)} `, 148, 'latin1')
+  return header
+}
+
+/** Two blocks of zeros. */
+export const tarEnd: Buffer = Buffer.alloc(2 * tarBlockBytes)
+
+/** Whether a header can name it: up to 99 bytes, or up to 254 with a slash at the right place. */
+export function isTarPath(path: Buffer): boolean {
+  return splitPath(path) !== null
+}
+
+const largestOctal = 0o77777777777
+/** One byte less than there is room for: some readers, PostgreSQL's among them, want a NUL behind the name. */
+const longestName = 99
+const longestPrefix = 154
+
+function splitPath(path: Buffer): { readonly prefix: Buffer; readonly name: Buffer } | null {
+  if (path.length <= longestName) return { prefix: Buffer.alloc(0), name: path }
+  const slash = path.subarray(0, longestPrefix + 1).lastIndexOf(0x2f)
+  const name = path.subarray(slash + 1)
+  // Where the prefix ends there is one slash that is written nowhere.
+  return slash < 1 || name.length === 0 || name.length > longestName ? null : { prefix: path.subarray(0, slash), name }
+}
+
+function octalText(value: number, digits: number): string {
+  return `${value.toString(8).padStart(digits, '0')}\0`
+}
+
 /** Throws BrokenTar when the checksum is wrong or a number cannot be read. */
 export function readTarHeader(block: Buffer): TarHeader {
   if (octal(block, 148, 8) !== tarChecksum(block)) throw new BrokenTar('a header has a wrong checksum')

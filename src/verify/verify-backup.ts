@@ -3,13 +3,14 @@ import { Failure, isFailure } from '../kernel/failure.ts'
 import { isDump, type BackupState, type DumpFacts, type Problem } from '../repository/backup.ts'
 import { openOthers, type BrokenPlace, type OtherBackup } from '../repository/base/affected-backups.ts'
 import type { PackKeys } from '../repository/base/pack-keys.ts'
-import { checkStoredDump, objectOf } from '../repository/check-stored.ts'
+import { checkStoredBytes, checkStoredDump, objectOf } from '../repository/check-stored.ts'
 import type { BackupRecord, ClusterState } from '../repository/cluster-log.ts'
 import type { NewEntry } from '../repository/commit-entry.ts'
 import { append } from '../repository/commit-log.ts'
 import { updateLatestAlias } from '../repository/latest-alias.ts'
-import { readManifest } from '../repository/manifest.ts'
+import { readManifest, type Manifest } from '../repository/manifest.ts'
 import type { Repository } from '../repository/repository.ts'
+import { filesOf, isSealed } from '../repository/stored-files.ts'
 import type { PagesLookedAt } from './pages-looked-at.ts'
 import { readWholeBase } from './read-whole-base.ts'
 import { warnOfReach } from './warn-of-reach.ts'
@@ -17,6 +18,8 @@ import { warnOfReach } from './warn-of-reach.ts'
 export interface VerifiedBackup {
   readonly id: string
   readonly valid: boolean
+  /** False where no key at hand opens it, so that only its stored bytes were compared: then its state stays as it was. */
+  readonly opened: boolean
   readonly state: BackupState
   readonly problems: readonly Problem[]
   readonly checksum: string
@@ -47,37 +50,62 @@ export async function verifyBackup(
   const begunMs = context.clock.monotonicMs()
   const expectedBytes = isDump(facts) ? facts.storedBytes : null
   context.emit({ type: 'step-begun', step: 'read-back', subject: facts.id, expectedBytes })
-  const { readBytes, problems } = isDump(facts)
+  const { readBytes, problems, opened } = isDump(facts)
     ? await readWholeDump(repository, { record, facts }, context)
     : await readBase(repository, { state, record }, request, context)
+  const found = { id: facts.id, opened, checksum: facts.checksum, readBytes, tables: facts.tables }
+  const durationSeconds = (context.clock.monotonicMs() - begunMs) / 1000
+  if (problems.length === 0) context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds, doneBytes: readBytes })
+  if (problems.length === 0 && !opened) return { ...found, valid: true, state: record.state, problems }
   const entry: NewEntry = problems.length === 0 ? { kind: 'verified', backup: facts.id, run } : { kind: 'damaged', backup: facts.id, problems, run }
   const after = await noted(repository, state, entry, context)
-  const found = { id: facts.id, checksum: facts.checksum, readBytes, tables: facts.tables }
   if (problems.length > 0) return { ...found, valid: false, state: 'damaged', problems }
-  const durationSeconds = (context.clock.monotonicMs() - begunMs) / 1000
-  context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds, doneBytes: readBytes })
   return { ...found, valid: true, state: after.backups.get(facts.id)?.state ?? 'verified', problems: [] }
 }
 
 interface WholeRead {
   readonly readBytes: number
+  readonly opened: boolean
   readonly problems: Problem[]
 }
 
-async function readWholeDump(repository: Repository, { record, facts }: { readonly record: BackupRecord; readonly facts: DumpFacts }, context: Context): Promise<WholeRead> {
+type DumpRecord = { readonly record: BackupRecord; readonly facts: DumpFacts }
+
+async function readWholeDump(repository: Repository, dump: DumpRecord, context: Context): Promise<WholeRead> {
+  const { record, facts } = dump
   try {
     const manifest = await readManifest(repository.storage, record, context.signal)
+    if (isSealed(manifest) && repository.keyring?.readsData !== true) return await readSealedBytes(repository, manifest, context)
+    return await readContent(repository, manifest, dump, context)
+  } catch (error) {
+    if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty', 'repository-format')) throw error
+    return { readBytes: 0, opened: false, problems: [{ code: error.code, object: objectOf(error) ?? facts.key, message: error.message }] }
+  }
+}
+
+async function readContent(repository: Repository, manifest: Manifest, { facts }: DumpRecord, context: Context): Promise<WholeRead> {
+  const { files, plainBytes, fingerprint } = manifest
+  try {
     const { readBytes, content } = await checkStoredDump(
-      repository.storage,
-      { format: facts.format, fileName: facts.fileName, files: manifest.files, plainBytes: manifest.plainBytes, fingerprint: manifest.fingerprint },
+      filesOf(repository),
+      { format: facts.format, fileName: facts.fileName, files, plainBytes, fingerprint },
       context,
     )
     warnOfReach(content, facts.id, context)
-    return { readBytes, problems: [] }
+    return { readBytes, opened: true, problems: [] }
   } catch (error) {
-    if (!isFailure(error, 'integrity', 'object-missing', 'dump-empty', 'repository-format')) throw error
-    return { readBytes: 0, problems: [{ code: error.code, object: objectOf(error) ?? facts.key, message: error.message }] }
+    // It was sealed before the member whose key this is came.
+    if (!isFailure(error, 'key-missing')) throw error
+    return readSealedBytes(repository, manifest, context)
   }
+}
+
+/** What can be said without a key: that every file is, to the byte, the one that was stored. Nothing is known of its content by that, so it raises no state. */
+async function readSealedBytes({ storage }: Repository, { backup, files }: Manifest, context: Context): Promise<WholeRead> {
+  const readBytes = await checkStoredBytes(storage, files, context)
+  const message = `${backup.id} is sealed, and no key here opens it: its stored bytes are those that were stored, and its state stays as it was; use --kit FILE or --identity FILE to read what is in it`
+  context.emit({ type: 'warning', code: 'not-opened', message })
+  return { readBytes, opened: false, problems: [] }
 }
 
 async function readBase(
@@ -87,9 +115,13 @@ async function readBase(
   context: Context,
 ): Promise<WholeRead> {
   const { readBytes, damage } = await readWholeBase(repository, record, request, context)
-  if (damage.length === 0) return { readBytes, problems: [] }
+  if (damage.length === 0) return { readBytes, opened: true, problems: [] }
   const others = await openOthers(repository, { state, except: record.facts.id }, request.keys, context)
-  return { readBytes, problems: damage.map(({ code, object, message, pack, frame }) => ({ code, object, message: `${message}${sharedWith(others, { object, pack, frame })}` })) }
+  return {
+    readBytes,
+    opened: true,
+    problems: damage.map(({ code, object, message, pack, frame }) => ({ code, object, message: `${message}${sharedWith(others, { object, pack, frame })}` })),
+  }
 }
 
 /** Packs are shared: which other backups miss what is broken here. */

@@ -4,20 +4,23 @@ import { realpath, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import type { Context } from '../kernel/context.ts'
 import { Failure, isFailure, messageOf, systemCodeOf } from '../kernel/failure.ts'
-import { localDumpFiles } from '../dump/directory-scan.ts'
+import { localDumpFiles, type DumpFiles } from '../dump/directory-scan.ts'
 import { readDirectoryDump, type DumpContent } from '../dump/dump-reader.ts'
 import { readForeignDump } from '../dump/foreign-dump.ts'
+import { isSealedName, openedName, sealedName } from '../repository/layout.ts'
+import { openAgeFile } from '../seal/age-file.ts'
+import type { OpeningKeys } from '../seal/age.ts'
 import type { VerifiedBackup } from './verify-backup.ts'
 import { warnOfReach } from './warn-of-reach.ts'
 
-/** Verifies a dump file or directory on disk, whoever made it: decoded to its end and structurally complete. There is no record to compare its content with. */
-export async function verifyFile(cwd: string, path: string, context: Context): Promise<VerifiedBackup> {
+/** Verifies a dump file or directory on disk, whoever made it: decoded to its end and structurally complete. There is no record to compare its content with. A sealed one is opened with `keys`, which are asked for only then. */
+export async function verifyFile(cwd: string, path: string, keys: () => Promise<OpeningKeys>, context: Context): Promise<VerifiedBackup> {
   const { file, isDirectory, sizeBytes } = await find(resolve(cwd, path))
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'read-back', subject: basename(file), expectedBytes: isDirectory ? null : sizeBytes })
   const id = path
   try {
-    const { content, checksum, readBytes } = isDirectory ? await readDirectory(file, context) : await readFile(file, context)
+    const { content, checksum, readBytes } = isDirectory ? await readDirectory(file, keys, context) : await readFile(file, keys, context)
     context.emit({
       type: 'step-ended',
       step: 'read-back',
@@ -26,12 +29,13 @@ export async function verifyFile(cwd: string, path: string, context: Context): P
       doneBytes: readBytes,
     })
     warnOfReach(content, basename(file), context)
-    return { id, valid: true, state: 'verified', problems: [], checksum, readBytes, tables: content.tables }
+    return { id, valid: true, opened: true, state: 'verified', problems: [], checksum, readBytes, tables: content.tables }
   } catch (error) {
     if (!(error instanceof Failure) || !isFailure(error, 'integrity', 'dump-empty', ...(isDirectory ? (['object-missing'] as const) : []))) throw error
     return {
       id,
       valid: false,
+      opened: true,
       state: 'damaged',
       problems: [{ code: error.code, object: file, message: error.message }],
       checksum: '',
@@ -60,7 +64,7 @@ interface ReadDump {
   readonly readBytes: number
 }
 
-async function readFile(file: string, context: Context): Promise<ReadDump> {
+async function readFile(file: string, keys: () => Promise<OpeningKeys>, context: Context): Promise<ReadDump> {
   const hash = createHash('sha256')
   let readBytes = 0
   const stored = async function* () {
@@ -70,13 +74,17 @@ async function readFile(file: string, context: Context): Promise<ReadDump> {
       yield chunk
     }
   }
-  const { content } = await readForeignDump(stored(), { fileName: basename(file), signal: context.signal })
+  const { content } = await readForeignDump(stored(), {
+    fileName: basename(file),
+    signal: context.signal,
+    openSealed: (sealed) => openAgeFile(sealed, keys),
+  })
   return { content, checksum: `sha256:${hash.digest('hex')}`, readBytes }
 }
 
-async function readDirectory(directory: string, context: Context): Promise<ReadDump> {
+async function readDirectory(directory: string, keys: () => Promise<OpeningKeys>, context: Context): Promise<ReadDump> {
   const files = localDumpFiles(directory)
-  const content = await readDirectoryDump(files, { fingerprint: true, settings: null, signal: context.signal })
+  const content = await readDirectoryDump(openedFiles(files, keys), { fingerprint: true, settings: null, signal: context.signal })
   const list = createHash('sha256')
   let readBytes = 0
   for (const { name, sizeBytes } of (await files.list()).toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -86,6 +94,19 @@ async function readDirectory(directory: string, context: Context): Promise<ReadD
     readBytes += sizeBytes
   }
   return { content, checksum: `sha256:${list.digest('hex')}`, readBytes }
+}
+
+/** The files as pg_dump named them, each opened where it is sealed. */
+function openedFiles(files: DumpFiles, keys: () => Promise<OpeningKeys>): DumpFiles {
+  const sealed = new Set<string>()
+  return {
+    list: async () => {
+      const found = await files.list()
+      for (const { name } of found) if (isSealedName(name)) sealed.add(name)
+      return found.map(({ name, sizeBytes }) => ({ name: openedName(name), sizeBytes }))
+    },
+    read: (name) => (sealed.has(sealedName(name)) ? openAgeFile(files.read(sealedName(name)), keys) : files.read(name)),
+  }
 }
 
 /** What the disk or the system refuses is no damage of the dump. */

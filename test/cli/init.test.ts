@@ -153,7 +153,7 @@ describe('init', () => {
 
   it('offers first the profile that acts: none', async () => {
     await using room = await tidemarkRoom()
-    await using terminal = onTerminal(room, ['init', '--url', url(), '--name', 'shop', '--repo-path', './backups', '--no-first-backup'])
+    await using terminal = onTerminal(room, ['init', '--url', url(), '--name', 'shop', '--repo-path', './backups', '--no-encrypt', '--no-first-backup'])
     await terminal.shows('Schedule and retention')
     terminal.type('\r')
     expect(await terminal.exitCode()).toBe(0)

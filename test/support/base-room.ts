@@ -92,7 +92,8 @@ export async function tablespaceDirectory(cluster: TestCluster, name: string): P
 export async function contentOf(open: (database?: string) => Promise<Session>): Promise<Readonly<Record<string, string>>> {
   const content: Record<string, string> = {}
   await using first = await open()
-  const databases = await first.query<{ name: string }>('SELECT datname AS name FROM pg_database WHERE datallowconn ORDER BY 1')
+  // With -2 one is marked whose DROP DATABASE did not come to its end.
+  const databases = await first.query<{ name: string }>('SELECT datname AS name FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1')
   for (const { name: database } of databases) {
     await using session = await open(database)
     const tables = await session.query<{ schema: string; name: string; kind: string }>(

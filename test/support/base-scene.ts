@@ -51,7 +51,7 @@ export async function baseScene(target: ConnectionTarget): Promise<BaseScene> {
         hostName: 'test',
         whereabouts: gone,
       }
-      return takeBaseBackup(request, repository, null, context)
+      return takeBaseBackup(request, repository, context)
     },
     open: async (outcome) => {
       const record = (await living()).find(({ facts }) => facts.id === outcome.backup.id)

@@ -1,4 +1,4 @@
-import { createPageStore, type RunKeys, type StoredPages } from '../../src/backup/base/page-store.ts'
+import { createPageStore, type PageStore, type RunKeys, type StoredPages } from '../../src/backup/base/page-store.ts'
 import type { Context } from '../../src/kernel/context.ts'
 import { newPackId, repositoryBytes } from '../../src/packs/pack-format.ts'
 import { readFrames } from '../../src/packs/read-frames.ts'
@@ -31,13 +31,25 @@ export interface StoreFilesOptions {
   /** Bytes that come at once. */
   readonly chunkBytes?: number
   readonly pageBytes?: number
+  /** When it began; two of one moment have no order. */
+  readonly startedAt?: string
+  /** Hands the files over in another way than byte by byte. */
+  readonly into?: (store: PageStore) => Promise<void>
 }
 
 /** Stores files as a base backup does, without a server, and opens what was stored. */
 export async function storeFiles(storage: Storage, files: TestFiles, options: StoreFilesOptions): Promise<TestBackup> {
-  const { run, prior, context, keys = null, chunkBytes = 70_000, pageBytes = 8_192 } = options
+  const { run, prior, context, keys = null, chunkBytes = 70_000, pageBytes = 8_192, startedAt = '2026-11-21T10:00:00.000Z' } = options
   const repository = await openOrCreateRepository('local', storage, 'flat', context)
   await using store = createPageStore({ repository, cluster: 'main', run, keys: keys?.seal ?? null, pageBytes, threads: 2, level: 1, prior }, context)
+  const { into = (pages: PageStore) => streamFiles(pages, files, chunkBytes) } = options
+  await into(store)
+  const pages = await store.finish()
+  const record = await storeRoot(repository, pages, { run, prior, pageBytes, keys: keys?.seal ?? null, context, startedAt })
+  return { repository, pages, backup: await openBaseBackup(repository, record, keys?.open ?? null, { signal: context.signal }) }
+}
+
+async function streamFiles(store: PageStore, files: TestFiles, chunkBytes: number): Promise<void> {
   const lane = store.lane()
   for (const [path, bytes] of files) {
     await lane.begin({ path, mode: 0o600, sizeBytes: bytes.length })
@@ -45,17 +57,30 @@ export async function storeFiles(storage: Storage, files: TestFiles, options: St
     lane.end()
   }
   await lane.finish()
-  const pages = await store.finish()
-  const record = await storeRoot(repository, pages, { run, pageBytes, keys: keys?.seal ?? null, context })
-  return { repository, pages, backup: await openBaseBackup(repository, record, keys?.open ?? null, { signal: context.signal }) }
 }
 
 async function storeRoot(
   repository: Repository,
   pages: StoredPages,
-  { run, pageBytes, keys, context }: { readonly run: string; readonly pageBytes: number; readonly keys: RunKeys | null; readonly context: Context },
+  {
+    run,
+    prior,
+    pageBytes,
+    keys,
+    context,
+    startedAt,
+  }: Required<Pick<StoreFilesOptions, 'run' | 'prior' | 'pageBytes' | 'context' | 'startedAt'>> & { readonly keys: RunKeys | null },
 ): Promise<BackupRecord> {
-  const facts = backupFacts(run, { cluster: 'main', database: null, type: 'full', format: 'packs' })
+  const facts = backupFacts(run, {
+    cluster: 'main',
+    database: null,
+    type: prior === null ? 'full' : 'incr',
+    format: 'packs',
+    key: rootKey('main', run),
+    fileName: `${run}.pack`,
+    startedAt,
+    endedAt: startedAt,
+  })
   const root = encodeBaseRoot(
     {
       format: 'tidemark-root/1',
@@ -93,7 +118,7 @@ async function storeRoot(
   const bytes = encodeWholePack(header, keys?.metadata.key ?? null, root)
   const key = rootKey('main', run)
   await storeWholePack(repository.storage, key, bytes, { signal: context.signal })
-  return uncommittedRecord(facts, { key, sha256: digestOf(bytes) })
+  return uncommittedRecord(facts, { key, sha256: digestOf(bytes) }, prior?.record.moved ?? null)
 }
 
 /** Every file of a backup, read by another way than verify and restore do: frame by frame, on this thread. */

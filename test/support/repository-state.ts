@@ -3,8 +3,11 @@ import { readObject } from '../../src/repository/bytes.ts'
 import { checkStoredDump } from '../../src/repository/check-stored.ts'
 import { livingBackups, type ClusterState } from '../../src/repository/cluster-log.ts'
 import { readClusterLog } from '../../src/repository/commit-log.ts'
-import { commitKey, manifestKey, repositoryKey } from '../../src/repository/layout.ts'
+import type { Keyring } from '../../src/repository/keys/keyring.ts'
+import { commitKey, extensions, isInfoKey, manifestKey, repositoryKey } from '../../src/repository/layout.ts'
 import { readManifest } from '../../src/repository/manifest.ts'
+import { openRepository, withKeyring, type Repository } from '../../src/repository/repository.ts'
+import { filesOf } from '../../src/repository/stored-files.ts'
 import type { Context } from '../../src/kernel/context.ts'
 import { requireDump } from '../../src/repository/backup.ts'
 import type { Storage } from '../../src/storage/storage.ts'
@@ -16,7 +19,7 @@ export interface Picture {
 }
 
 const limitBytes = 64 * 1024 * 1024
-const aliasNames = ['.sql', '.sql.gz', '.sql.zst', '.dump', '.dump.zst', '.d'].map((extension) => `latest_backup${extension}`)
+const aliasNames = extensions.map((extension) => `latest_backup${extension}`)
 
 export async function takePicture(storage: Storage): Promise<Picture> {
   const objects = new Map<string, Uint8Array>()
@@ -41,6 +44,12 @@ export interface Expectation {
   readonly before: Picture
   /** Backups that the run was asked to delete: their objects may be gone, their log entries not. */
   readonly mayGo?: ReadonlySet<string>
+  /** Of a sealed repository; one that reads data. */
+  readonly keyring?: Keyring
+}
+
+async function unlocked(storage: Storage, keyring: Keyring | undefined): Promise<Repository> {
+  return withKeyring(await openRepository('main', storage), keyring ?? null)
 }
 
 /**
@@ -54,7 +63,8 @@ export async function repositoryProblems(
 ): Promise<{ problems: string[]; state: ClusterState; now: Picture }> {
   const problems: string[] = []
   const now = await takePicture(storage)
-  const state = await readClusterLog(storage, expected.cluster, context)
+  const repository = await unlocked(storage, expected.keyring)
+  const state = await readClusterLog(repository.storage, expected.cluster, context)
   const mayGo = expected.mayGo ?? new Set()
   const deleted = new Set([...state.backups.values()].filter((record) => record.deleted !== null).map((record) => record.facts.id))
   const goneWith = new Set<string>()
@@ -69,8 +79,12 @@ export async function repositoryProblems(
   for (const id of deleted) if (!mayGo.has(id)) problems.push(`backup ${id} was deleted, and nobody asked for it`)
   for (const record of livingBackups(state)) {
     try {
-      const manifest = await readManifest(storage, record)
-      await checkStoredDump(storage, { ...manifest, format: requireDump(record.facts, 'check it').format, fileName: record.facts.fileName }, context)
+      const manifest = await readManifest(repository.storage, record)
+      await checkStoredDump(
+        filesOf(repository),
+        { ...manifest, format: requireDump(record.facts, 'check it').format, fileName: record.facts.fileName },
+        context,
+      )
       for (const file of manifest.files) if (!now.objects.has(file.key)) problems.push(`backup ${record.facts.id} is listed and lacks ${file.key}`)
     } catch (error) {
       problems.push(`backup ${record.facts.id} is listed and does not verify: ${String(error)}`)
@@ -90,17 +104,18 @@ function record(state: ClusterState, key: string): boolean {
  * Objects that nothing refers to: after a run that ended well there are none. Evidence (proofs, run records) is kept for itself, and whole dumps
  * that a sweeper spared are named in the log: who looks for them asks `sparedKeys`.
  */
-export async function orphansIn(storage: Storage, cluster: string, context: Context): Promise<string[]> {
-  const state = await readClusterLog(storage, cluster, context)
+export async function orphansIn(storage: Storage, cluster: string, context: Context, keyring?: Keyring): Promise<string[]> {
+  const repository = await unlocked(storage, keyring)
+  const state = await readClusterLog(repository.storage, cluster, context)
   const owned = new Set([repositoryKey, ...state.sparedKeys])
   for (let entry = 1; entry <= state.head; entry += 1) owned.add(commitKey(cluster, entry))
   for (const backup of state.backups.values()) {
     owned.add(backup.manifest.key)
-    if (backup.deleted === null) for (const file of (await readManifest(storage, backup)).files) owned.add(file.key)
+    if (backup.deleted === null) for (const file of (await readManifest(repository.storage, backup)).files) owned.add(file.key)
   }
   const orphans: string[] = []
   for await (const { key } of storage.list('')) {
-    if (owned.has(key) || key.startsWith('.tidemark/runs/') || key.startsWith('.tidemark/proofs/')) continue
+    if (owned.has(key) || /^\.tidemark\/(?:runs|proofs|keys)\//.test(key)) continue
     orphans.push(key)
   }
   if (state.open !== null) orphans.push(`(run ${state.open.run} is still open)`)
@@ -117,7 +132,7 @@ export function wholeButUncommitted(state: ClusterState, now: Picture): { readon
   if (open === null || open.abandoned || open.committed !== null) return { listed: [], spared: [] }
   if (now.objects.has(manifestKey(state.cluster, open.run))) return { listed: [open.run], spared: [] }
   const there = open.objects.filter((key) => now.objects.has(key))
-  return { listed: [], spared: there.some((key) => key.endsWith('.info')) ? there : [] }
+  return { listed: [], spared: there.some(isInfoKey) ? there : [] }
 }
 
 /** Whether two pictures show the same. */

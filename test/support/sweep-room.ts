@@ -103,12 +103,14 @@ export async function sweepRoom(major = 15): Promise<SweepRoom> {
       storage: { kind: 'posix', path: '/nowhere', dirMode: 0o700, fileMode: 0o600, owner: null, group: null },
       layout: 'flat',
       bandwidth: null,
+      isClear: true,
     }
     return {
       settings: {
         clusters: { [clusterName]: cluster },
         repositories: { main: repository },
         unusable: {},
+        encryption: { wanted: 'clear', recipients: [], hostKey: null, kitFile: null, identities: [], passphraseFile: null, root: null },
         configFile: null,
         envFile: null,
         origins: {},

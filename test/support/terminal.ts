@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import type { TidemarkRoom } from './tidemark-cli.ts'
 
 const main = resolve(import.meta.dirname, '../../src/cli/main.ts')
@@ -21,7 +21,14 @@ export function onTerminal(room: TidemarkRoom, args: readonly string[]): Termina
   // A new terminal is zero columns wide.
   const child = spawn('script', ['--quiet', '--return', '--command', `stty rows 40 cols 140; exec ${quoted}`, '/dev/null'], {
     cwd: room.directory,
-    env: { PATH: process.env['PATH'] ?? '', HOME: room.directory, TERM: 'xterm', SHELL: '/bin/sh', TIDEMARK_WORK_DIR: room.work },
+    env: {
+      PATH: process.env['PATH'] ?? '',
+      HOME: room.directory,
+      XDG_CONFIG_HOME: join(room.directory, '.config'),
+      TERM: 'xterm',
+      SHELL: '/bin/sh',
+      TIDEMARK_WORK_DIR: room.work,
+    },
     stdio: ['pipe', 'pipe', 'ignore'],
   })
   let shown = ''

@@ -49,6 +49,8 @@ export async function tidemarkRoom(options: RoomOptions = {}): Promise<TidemarkR
   const base = {
     PATH: process.env['PATH'] ?? '',
     HOME: directory,
+    // Root's own keys lie in /etc.
+    XDG_CONFIG_HOME: join(directory, '.config'),
     TZ: 'UTC',
     TIDEMARK_WORK_DIR: work,
     // Halves the time of a run, of which there are hundreds.

@@ -7,10 +7,12 @@ import type { Context } from '../../kernel/context.ts'
 import { isFailure, messageOf, systemCodeOf } from '../../kernel/failure.ts'
 import { findEnclosingServer, insideServer } from '../../postgres/data-directory.ts'
 import { listClusters, readClusterLog } from '../../repository/commit-log.ts'
-import { openRepository } from '../../repository/repository.ts'
+import { openRepository, type Repository } from '../../repository/repository.ts'
 import { probeConditionalCreate } from '../../storage/probe.ts'
 import type { Storage } from '../../storage/storage.ts'
+import { unlockRepository } from '../unlock-repository.ts'
 import { openStorageOf, type Workspace } from '../workspace.ts'
+import { checkKeyring } from './check-keys.ts'
 import type { ServerSeen } from './check-server.ts'
 import type { Report } from './finding.ts'
 
@@ -25,7 +27,7 @@ export async function checkRepository(settings: RepositorySettings, servers: rea
   if (settings.storage.kind === 'posix' && !(await checkPlace(settings.storage.path, servers, report))) return
   try {
     await using storage = await openStorageOf(workspace, settings)
-    const isThere = await checkReading(settings.name, storage, report, context)
+    const isThere = await checkReading(settings, storage, report, workspace)
     if (!isThere && storage.kind === 'posix') return await checkNewPlace(storage.location, report)
     await checkWriting(storage, report, context)
     await checkSpace(storage, servers, report)
@@ -79,20 +81,25 @@ async function deviceOf(path: string): Promise<number | null> {
 }
 
 /** Whether there is a repository; its logs are read to their ends. */
-async function checkReading(name: string, storage: Storage, report: Report, context: Context): Promise<boolean> {
+async function checkReading(settings: RepositorySettings, plain: Storage, report: Report, workspace: Workspace): Promise<boolean> {
+  const { context } = workspace
+  const { name } = settings
+  let repository: Repository
   try {
-    await openRepository(name, storage, context.signal)
+    repository = await openRepository(name, plain, context.signal)
   } catch (error) {
     if (!isFailure(error, 'repository-missing')) throw error
     report.add({
       severity: 'warn',
       check: 'repository',
-      what: `there is no repository at ${storage.location} yet`,
+      what: `there is no repository at ${plain.location} yet`,
       why: 'the first backup creates it',
       fix: `tidemark repo init --repo ${name}`,
     })
     return false
   }
+  const { storage, ...opened } = await unlockRepository(repository, settings, workspace)
+  await checkKeyring({ storage, ...opened }, report, workspace)
   let backups = 0
   for (const cluster of await listClusters(storage, context.signal)) {
     const state = await readClusterLog(storage, cluster, context)

@@ -1,6 +1,7 @@
 import type { ClusterSettings } from '../../config/settings.ts'
 import { Failure } from '../../kernel/failure.ts'
 import { pickCluster, repositoryNames, type Workspace } from '../workspace.ts'
+import { checkKeyFiles } from './check-keys.ts'
 import { checkConfiguration, checkWorkDirectory } from './check-machine.ts'
 import { checkRepository } from './check-repository.ts'
 import { checkRestore } from './check-restore.ts'
@@ -23,6 +24,7 @@ export interface Diagnosis {
 export async function diagnose(workspace: Workspace, options: DiagnoseOptions = {}): Promise<Diagnosis> {
   const report = createReport()
   checkConfiguration(workspace, report)
+  await checkKeyFiles(workspace, report)
   const clusters = chosenClusters(workspace, options.cluster)
   const servers: ServerSeen[] = []
   for (const cluster of clusters) {

@@ -6,16 +6,19 @@ import { Failure, systemCodeOf } from '../../kernel/failure.ts'
 import { initRepositories, type InitializedRepository } from '../init-repositories.ts'
 import type { Machine } from '../machine.ts'
 import type { Workspace } from '../workspace.ts'
-import { load, type InitPlan } from './plan-init.ts'
+import { initKeys, type InitKeysOptions, type InitKeysOutcome } from '../keys/init-keys.ts'
+import { load, withKit, type InitPlan } from './plan-init.ts'
 
 export interface InitDone {
   /** Loaded from the files that were written: the first backup uses them. */
   readonly workspace: Workspace
   readonly repositories: readonly InitializedRepository[]
+  /** Null where nothing was to be sealed. */
+  readonly keys: InitKeysOutcome | null
 }
 
-/** Writes what was planned: secret file → configuration → repositories. Refuses a plan that cannot work; then nothing was written. */
-export async function carryOutInit(machine: Machine, plan: InitPlan, context: Context): Promise<InitDone> {
+/** Writes what was planned: secret file → configuration → repositories → recovery kit and keys. Refuses a plan that cannot work; then nothing was written. */
+export async function carryOutInit(machine: Machine, plan: InitPlan, acknowledge: InitKeysOptions['acknowledge'], context: Context): Promise<InitDone> {
   requireUsable(plan)
   const { answers, secret, secretFile } = plan
   if (secretFile !== null && secret !== null) await writePrivate(secretFile, `${secret.reveal()}\n`, answers.force)
@@ -27,7 +30,9 @@ export async function carryOutInit(machine: Machine, plan: InitPlan, context: Co
     throw error
   }
   const workspace: Workspace = { settings: await load(machine, plan.configFile, answers.envFile), machine, context }
-  return { workspace, repositories: await initRepositories(workspace) }
+  const repositories = await initRepositories(workspace)
+  const keys = answers.encrypt === true ? await initKeys(withKit(workspace, answers), { isWriteOnly: false, dryRun: false, acknowledge }) : null
+  return { workspace, repositories, keys }
 }
 
 function requireUsable(plan: InitPlan): void {

@@ -50,6 +50,7 @@ export async function findConnection(machine: Machine, wish: ConnectionWish, con
     env,
     cwd: elsewhere,
     home: machine.home,
+    isRoot: machine.isRoot,
     systemConfigFile: join(elsewhere, 'none.yaml'),
   })
   const [cluster] = Object.values(settings.clusters)

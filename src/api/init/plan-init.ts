@@ -8,7 +8,8 @@ import { Failure, systemCodeOf } from '../../kernel/failure.ts'
 import type { Secret } from '../../kernel/secret.ts'
 import { makeStage } from '../../repository/stage.ts'
 import { diagnose } from '../doctor/diagnose.ts'
-import type { Finding } from '../doctor/finding.ts'
+import { createReport, type Finding } from '../doctor/finding.ts'
+import { initKeys } from '../keys/init-keys.ts'
 import type { Machine } from '../machine.ts'
 import { newRunId } from '../run-id.ts'
 import { tryStorage } from '../test-repositories.ts'
@@ -24,6 +25,10 @@ export interface InitAnswers {
   readonly output: string
   readonly force: boolean
   readonly envFile?: string
+  /** Left out: nobody said; then nothing is sealed, and the configuration does not say that it shall not. */
+  readonly encrypt?: boolean
+  /** Absolute path of the recovery kit; default: as `key init` has it. */
+  readonly kitFile?: string
 }
 
 /** What would be written, after server and storages were tried. Plain data; the secret shows itself to nobody. */
@@ -53,6 +58,7 @@ const essential = new Set([
   'conditional-create',
   'storage',
   'configuration',
+  'keys',
 ])
 
 /** Renders the configuration and tries it out: the server and its role, the client programs, the storages. Of the final files nothing is written. */
@@ -60,7 +66,7 @@ export async function planInit(machine: Machine, answers: InitAnswers, options: 
   const secretFile = answers.connection.url === null ? join(dirname(answers.output), `tidemark-${answers.cluster}.url`) : null
   await requireFree(answers.output, answers.force)
   if (secretFile !== null) await requireFree(secretFile, answers.force)
-  const yaml = render(answers, answers.connection.url ?? `file:./tidemark-${answers.cluster}.url`, answers.repositories)
+  const yaml = render(answers, answers.connection.url ?? `file:./tidemark-${answers.cluster}.url`, answers)
   const findings = await tryOut(machine, answers, options, context)
   const fails = findings.filter((finding) => finding.severity === 'fail')
   return {
@@ -75,7 +81,7 @@ export async function planInit(machine: Machine, answers: InitAnswers, options: 
   }
 }
 
-function render(answers: InitAnswers, url: string, repositories: readonly RepositoryAnswer[]): string {
+function render(answers: InitAnswers, url: string, { repositories, encrypt }: Pick<InitAnswers, 'repositories' | 'encrypt'>): string {
   const { target, dump, timeZone } = answers.connection.cluster
   const container = target.container?.kind === 'container' ? target.container.name : undefined
   return renderConfigYaml({
@@ -87,6 +93,7 @@ function render(answers: InitAnswers, url: string, repositories: readonly Reposi
     timeZone,
     repositories,
     ...(answers.profile === undefined ? {} : { profile: answers.profile }),
+    ...(encrypt === undefined ? {} : { encryption: encrypt ? 'sealed' : 'none' }),
   })
 }
 
@@ -104,7 +111,9 @@ async function tryOut(machine: Machine, answers: InitAnswers, options: { dryRun:
   )
   const trial = join(directory, 'tidemark.yaml')
   const reachable = url === null ? `file:${secretPath}` : url.startsWith('file:') ? `file:${resolve(from, url.slice(5))}` : url
-  await writeFile(trial, render(answers, reachable, repositories), { mode: 0o600, flag: 'wx' })
+  // What is yet to be sealed has no keyring to be examined with.
+  const encrypt = answers.encrypt === false ? { encrypt: false } : {}
+  await writeFile(trial, render(answers, reachable, { repositories, ...encrypt }), { mode: 0o600, flag: 'wx' })
   const workspace: Workspace = { settings: await load(machine, trial, answers.envFile), machine, context }
   const found = await diagnose(workspace)
   const finalPath = (text: string) => text.replaceAll(trial, answers.output)
@@ -112,12 +121,38 @@ async function tryOut(machine: Machine, answers: InitAnswers, options: { dryRun:
   const findings = found.findings
     .filter((finding) => !(finding.check === 'repository' && finding.severity === 'warn') && finding.check !== 'ignored-variable')
     .map((finding) => ({ ...finding, what: finalPath(finding.what) }))
+  if (answers.encrypt === true) findings.push(...(await tryKeys(withKit(workspace, answers))))
   if (options.dryRun || findings.some((finding) => finding.severity === 'fail' && essential.has(finding.check))) return findings
   return [...findings, ...(await tryStorages(workspace))]
 }
 
 export function load(machine: Machine, config: string, envFile: string | undefined) {
-  return loadSettings({ flags: { config, ...(envFile === undefined ? {} : { envFile }) }, env: machine.env, cwd: machine.cwd, home: machine.home })
+  return loadSettings({
+    flags: { config, ...(envFile === undefined ? {} : { envFile }) },
+    env: machine.env,
+    cwd: machine.cwd,
+    home: machine.home,
+    isRoot: machine.isRoot,
+  })
+}
+
+/** The settings with the recovery kit where it was asked for. */
+export function withKit(workspace: Workspace, { kitFile }: Pick<InitAnswers, 'kitFile'>): Workspace {
+  if (kitFile === undefined) return workspace
+  const { settings } = workspace
+  return { ...workspace, settings: { ...settings, encryption: { ...settings.encryption, kitFile } } }
+}
+
+/** What would keep the repositories from being sealed. */
+async function tryKeys(workspace: Workspace): Promise<readonly Finding[]> {
+  const report = createReport()
+  try {
+    const { plan } = await initKeys(workspace, { isWriteOnly: false, dryRun: true, acknowledge: async () => undefined })
+    for (const line of plan.lines) report.add({ severity: 'ok', check: 'keys', what: line.replace(/^would /, 'can ') })
+  } catch (error) {
+    report.addFailure('keys', error)
+  }
+  return report.findings
 }
 
 async function tryStorages(workspace: Workspace): Promise<readonly Finding[]> {

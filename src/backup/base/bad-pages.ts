@@ -1,35 +1,46 @@
 import { readablePath } from '../../pgdata/file-path.ts'
 import type { ChecksumFailures } from '../../postgres/replication/base-backup.ts'
 
-/** Pages whose checksum is wrong, as the server itself would tell of them. */
+/** Pages whose checksum is wrong, told as the server itself would. */
 export interface BadPages {
-  /** `block` counts from the beginning of the file. */
-  add(path: string, page: { readonly block: number; readonly expected: number; readonly found: number }): void
+  /** In any order: threads find them. */
+  add(path: string, page: FoundBadPage): void
   /** Null when there are none. */
   failures(): ChecksumFailures | null
 }
 
-/** Named for each file; the total is exact. */
+export interface FoundBadPage {
+  /** Counted from the beginning of the file. */
+  readonly block: number
+  readonly expected: number
+  readonly found: number
+}
+
+/** The first of each file; the total is exact. */
 const namedPerFile = 5
 
 export function collectBadPages(): BadPages {
-  const counts = new Map<string, number>()
-  const pages: ChecksumFailures['pages'][number][] = []
-  const warnings: string[] = []
+  const files = new Map<string, { count: number; first: readonly FoundBadPage[] }>()
   return {
-    add: (path, { block, expected, found }) => {
-      const count = (counts.get(path) ?? 0) + 1
-      counts.set(path, count)
-      if (count > namedPerFile) return
-      const name = readablePath(path)
-      pages.push({ path: name, block })
-      warnings.push(`checksum verification failed in file "${name}", block ${block}: calculated ${hex(expected)} but expected ${hex(found)}`)
+    add: (path, page) => {
+      const { count, first } = files.get(path) ?? { count: 0, first: [] }
+      files.set(path, { count: count + 1, first: [...first, page].toSorted((a, b) => a.block - b.block).slice(0, namedPerFile) })
     },
     failures: () => {
-      if (counts.size === 0) return null
-      const total = [...counts.values()].reduce((sum, count) => sum + count, 0)
-      const many = [...counts].filter(([, count]) => count > namedPerFile).map(([path, count]) => `file "${readablePath(path)}" has ${count} pages that fail their checksum`)
-      return { pages, warnings: [...warnings, ...many, `${total} ${total === 1 ? 'page fails its' : 'pages fail their'} checksum`] }
+      if (files.size === 0) return null
+      const pages: ChecksumFailures['pages'][number][] = []
+      const warnings: string[] = []
+      let total = 0
+      for (const [path, { count, first }] of [...files].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+        const name = readablePath(path)
+        total += count
+        for (const { block, expected, found } of first) {
+          pages.push({ path: name, block })
+          warnings.push(`checksum verification failed in file "${name}", block ${block}: calculated ${hex(expected)} but expected ${hex(found)}`)
+        }
+        if (count > namedPerFile) warnings.push(`file "${name}" has ${count} pages that fail their checksum`)
+      }
+      return { pages, warnings: [...warnings, `${total} ${total === 1 ? 'page fails its' : 'pages fail their'} checksum`] }
     },
   }
 }

@@ -7,7 +7,6 @@ export interface ByteCount {
   expect(bytes: number): void
   add(bytes: number): void
   end(): void
-  total(): number
 }
 
 export function countBytes({ clock, emit }: Context): ByteCount {
@@ -38,6 +37,5 @@ export function countBytes({ clock, emit }: Context): ByteCount {
       const durationSeconds = clock.now().since(startedAt).total('seconds')
       emit({ type: 'step-ended', step: 'base-backup', subject: 'cluster', durationSeconds, doneBytes: done })
     },
-    total: () => done,
   }
 }

@@ -1,5 +1,5 @@
-import { constants } from 'node:fs'
-import { access, stat } from 'node:fs/promises'
+import { closeSync, openSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { Failure, isFailure, messageOf, systemCodeOf } from '../../kernel/failure.ts'
 import { pathBytes, pathFromBytes } from '../../pgdata/file-path.ts'
 import { findLocalDataDirectory } from '../../postgres/local-data-directory.ts'
@@ -7,6 +7,7 @@ import { ownUserId } from '../../postgres/process-identity.ts'
 import type { Session } from '../../postgres/session.ts'
 import type { BaseBackupRequest } from './base-request.ts'
 import { readControlFile } from './control-bytes.ts'
+import { openFlags } from './fetch-pieces.ts'
 import type { BaseSource } from './open-base-source.ts'
 import { sourceUnreadable } from './source-unreadable.ts'
 import { listTablespaces, walkCluster, type WalkOptions } from './walk-cluster.ts'
@@ -33,10 +34,15 @@ export async function chooseReader({ reader }: Pick<BaseBackupRequest, 'reader'>
   const found = await findLocalCluster(source)
   if ('local' in found) return { how: 'direct', local: found.local }
   if (reader === 'auto') return { how: 'stream', why: found.why }
-  throw new Failure('usage-invalid', `the files of the server cannot be read directly: ${found.why}`, { hints: ['let the server read them: tidemark backup --reader stream'] })
+  throw new Failure('usage-invalid', `the files of the server cannot be read directly: ${found.why}`, {
+    hints: ['let the server read them: tidemark backup --reader stream'],
+  })
 }
 
-async function findLocalCluster({ session, facts }: Pick<BaseSource, 'session' | 'facts'>): Promise<{ readonly local: LocalCluster } | { readonly why: string }> {
+async function findLocalCluster({
+  session,
+  facts,
+}: Pick<BaseSource, 'session' | 'facts'>): Promise<{ readonly local: LocalCluster } | { readonly why: string }> {
   const directory = await findLocalDataDirectory(session)
   if (directory.path === null) return { why: directory.why }
   const root = pathFromBytes(Buffer.from(directory.path))
@@ -90,16 +96,18 @@ async function statisticsDirectory(session: Session, directory: string): Promise
 async function requireReadable(local: LocalCluster): Promise<void> {
   const { root } = local
   const tablespaces = await listTablespaces(root)
-  for (const oid of tablespaces) await requireAccess(root, `pg_tblspc/${oid}`, constants.R_OK | constants.X_OK)
+  // To look into a directory takes another right than to list it.
+  for (const oid of tablespaces) requireReading(root, `pg_tblspc/${oid}/.`)
   const { uid } = await stat(pathBytes(root))
   const self = ownUserId()
   if (self === 0 || self === uid) return
-  for await (const { kind, path } of walkCluster(root, { ...local, tablespaces })) if (kind === 'file') await requireAccess(root, path, constants.R_OK)
+  for await (const { kind, path } of walkCluster(root, { ...local, tablespaces })) if (kind === 'file') requireReading(root, path)
 }
 
-async function requireAccess(root: string, path: string, mode: number): Promise<void> {
+/** By trying: access(2) asks for the rights of another user where a program is setuid. */
+function requireReading(root: string, path: string): void {
   try {
-    await access(pathBytes(`${root}/${path}`), mode)
+    closeSync(openSync(pathBytes(`${root}/${path}`), openFlags))
   } catch (error) {
     // Removed since it was found.
     if (systemCodeOf(error) !== 'ENOENT') throw sourceUnreadable(path, error)

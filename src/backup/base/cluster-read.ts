@@ -5,8 +5,6 @@ import type { BaseBackup } from '../../postgres/replication/base-backup.ts'
 export interface ClusterRead {
   /** What the server said of the backup; checksum failures by whoever looked for them. */
   readonly server: BaseBackup
-  /** Of all files, WAL included. */
-  readonly sizeBytes: number
   /** What lies in the data directory and is in no backup, this one or the server's own, and is no mere leftover of the running server. */
   readonly leftOut: readonly { readonly what: string; readonly why: string }[]
 }

@@ -84,7 +84,6 @@ export async function readClusterDirectly(
       stopTimeline: timeline,
       checksumFailures: badPages.failures(),
     },
-    sizeBytes: counted.total(),
     leftOut,
   }
 }
@@ -104,7 +103,9 @@ async function begin(
     if (before.symmetricDifference(tablespaces).size === 0) return { startLsn, tablespaces }
     await endLowLevelBackup(files, facts)
   }
-  throw new Failure('source-unreadable', `tablespaces came or went each of ${mostStarts} times that the backup was begun`, { hints: ['take the backup again: tidemark backup'] })
+  throw new Failure('source-unreadable', `tablespaces came or went each of ${mostStarts} times that the backup was begun`, {
+    hints: ['take the backup again: tidemark backup'],
+  })
 }
 
 /** Hands every file to the threads. Resolves when they have read them all. */

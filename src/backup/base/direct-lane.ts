@@ -1,7 +1,8 @@
 import { open, type FileHandle } from 'node:fs/promises'
 import { systemCodeOf } from '../../kernel/failure.ts'
 import { pathBytes } from '../../pgdata/file-path.ts'
-import { relationFileOf } from '../../pgdata/relation-path.ts'
+import { relationFileOf, type RelationFile } from '../../pgdata/relation-path.ts'
+import type { BadPages } from './bad-pages.ts'
 import { openFlags } from './fetch-pieces.ts'
 import type { FileHead, FilePart } from './file-part.ts'
 import { addDirectory, addEmptyFile, openPart, type LaneOptions } from './open-part.ts'
@@ -30,7 +31,7 @@ export interface DirectSource {
   readonly newerThan: bigint
   readonly read: (file: FileHead, bytes: number) => void
   /** `block` counts from the beginning of the file. */
-  readonly badPage: (path: string, page: { readonly block: number; readonly expected: number; readonly found: number }) => void
+  readonly badPage: BadPages['add']
 }
 
 /** A file that is read in many pieces: open until the last of them was read, so that nobody can take it away. */
@@ -64,7 +65,7 @@ export function createDirectLane({ workers, ...parts }: LaneOptions & { readonly
     looked: (piece, { missed: isMissed, badPages }) => {
       if (isMissed) missed.push(piece.head)
       else source.read(piece.head, piece.bytes)
-      tellBadPages(piece, badPages)
+      if (badPages.length > 0) tellBadPages(piece, badPages)
       if (piece.open !== null) {
         piece.open.waiting -= 1
         closeWhenRead(piece.open)
@@ -72,9 +73,9 @@ export function createDirectLane({ workers, ...parts }: LaneOptions & { readonly
     },
     explain: (error, of) => (error instanceof UnreadableFile ? sourceUnreadable(of[error.piece]?.head.path ?? '', error) : error),
   })
-  const tellBadPages = ({ head, source: from }: FilePiece, badPages: readonly BadPageFound[]): void => {
-    const first = firstBlockOf(head.path, 0) ?? 0
-    if (from !== null) for (const { block, expected, found } of badPages) source.badPage(head.path, { block: block - first, expected, found })
+  const tellBadPages = ({ head }: FilePiece, badPages: readonly BadPageFound[]): void => {
+    const first = firstBlockOf(relationFileOf(head.path)) ?? 0
+    for (const { block, expected, found } of badPages) source.badPage(head.path, { block: block - first, expected, found })
   }
   const closing = new Set<Promise<void>>()
   const closeWhenRead = (file: OpenFile): void => {
@@ -87,10 +88,9 @@ export function createDirectLane({ workers, ...parts }: LaneOptions & { readonly
       .finally(() => closing.delete(close))
     closing.add(close)
   }
-  const firstBlockOf = (path: string, page: number): number | null => {
-    const relation = source.checksums ? relationFileOf(path) : null
-    return relation === null ? null : relation.segment * source.segmentPages + page
-  }
+  /** Where its pages have checksums, which say at which block they belong. */
+  const firstBlockOf = (relation: RelationFile | null): number | null =>
+    relation === null || !source.checksums ? null : relation.segment * source.segmentPages
   const dispatch = (): void | Promise<void> => {
     jobs.requireNoFailure()
     if (pieces.length === 0) return undefined
@@ -106,11 +106,12 @@ export function createDirectLane({ workers, ...parts }: LaneOptions & { readonly
   }
 
   /** One piece, opened by the thread that reads it. */
-  const addSmall = (head: FileHead, part: FilePart, whole: boolean): void | Promise<void> => {
+  const addSmall = (head: FileHead, part: FilePart, size: 'exact' | 'any'): void | Promise<void> => {
+    const relation = relationFileOf(head.path)
     const add = (): void =>
       addPiece({
         bytes: head.sizeBytes,
-        source: { file: `${source.root}/${head.path}`, position: 0, whole, firstBlock: firstBlockOf(head.path, 0) },
+        source: { file: `${source.root}/${head.path}`, position: 0, whole: size === 'exact' && relation === null, firstBlock: firstBlockOf(relation) },
         part,
         from: 0,
         pages: part.pages,
@@ -139,7 +140,11 @@ export function createDirectLane({ workers, ...parts }: LaneOptions & { readonly
     file.isHandedOut = true
     closeWhenRead(file)
   }
-  const addPages = async (open: OpenFile, { head, part, firstPage }: { readonly head: FileHead; readonly part: FilePart; readonly firstPage: number }): Promise<void> => {
+  const addPages = async (
+    open: OpenFile,
+    { head, part, firstPage }: { readonly head: FileHead; readonly part: FilePart; readonly firstPage: number },
+  ): Promise<void> => {
+    const firstBlock = firstBlockOf(relationFileOf(head.path))
     for (let from = 0; from < part.pages;) {
       if (workers.slotBytes - filled < pageBytes || pieces.length >= mostPieces) await dispatch()
       const pages = Math.min(part.pages - from, Math.floor((workers.slotBytes - filled) / pageBytes))
@@ -147,7 +152,7 @@ export function createDirectLane({ workers, ...parts }: LaneOptions & { readonly
       open.waiting += 1
       addPiece({
         bytes: Math.min(pages * pageBytes, head.sizeBytes - position),
-        source: { file: open.handle.fd, position, whole: false, firstBlock: firstBlockOf(head.path, firstPage + from) },
+        source: { file: open.handle.fd, position, whole: false, firstBlock: firstBlock === null ? null : firstBlock + firstPage + from },
         part,
         from,
         pages,
@@ -162,9 +167,8 @@ export function createDirectLane({ workers, ...parts }: LaneOptions & { readonly
     file: (head, size) => {
       if (head.sizeBytes === 0) return addEmptyFile(head, leaves)
       if (head.sizeBytes > workers.slotBytes) return addLarge(head)
-      const whole = size === 'exact' && relationFileOf(head.path) === null
       const part = openPart(head, 0, parts)
-      return part instanceof Promise ? part.then((ready) => addSmall(head, ready, whole)) : addSmall(head, part, whole)
+      return part instanceof Promise ? part.then((ready) => addSmall(head, ready, size)) : addSmall(head, part, size)
     },
     directory: (path, mode) => addDirectory(path, mode, leaves),
     settle: async () => {

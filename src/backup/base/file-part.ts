@@ -13,6 +13,8 @@ export interface FileHead {
 /** A file, or where it is large, a part of it, while its pages are looked at in any order. */
 export interface FilePart {
   readonly pages: number
+  /** Whether every page is known; without any that comes, from the beginning. */
+  readonly isComplete: boolean
   /** For some of its pages: the hashes they had in the prior backup, and which of them need not be kept if they have them still. */
   expectation(from: number, count: number, into: { readonly prior: Buffer; readonly compare: Buffer; readonly at: number }): void
   /** Pages that were looked at: `count` from `from` on, which were those from `at` on of the job. True when they were the last. */
@@ -27,15 +29,22 @@ export interface FilePartOptions {
   readonly pageBytes: number
   readonly known: LeafEntry | undefined
   readonly prior: Pick<PriorBackup, 'isSparse'>
+  /** How many of its pages come; the others are those of `known`. All, where this is left out. */
+  readonly coming?: number
 }
 
-export function createFilePart({ head, firstPage, pages, pageBytes, known, prior }: FilePartOptions): FilePart {
-  const hashes = Buffer.allocUnsafeSlow(pages * hashBytes)
+export function createFilePart({ head, firstPage, pages, pageBytes, known, prior, coming = pages }: FilePartOptions): FilePart {
+  const hashes = Buffer.alloc(pages * hashBytes)
+  // Of pages that do not come; the others are overwritten.
+  if (coming < pages && known !== undefined) known.hashes.copy(hashes, 0, (firstPage - known.firstPage) * hashBytes)
   const kept: KeptRun[] = []
-  let waiting = pages
+  let waiting = coming
   const comparable = known === undefined ? null : comparablePages(known, prior)
   return {
     pages,
+    get isComplete() {
+      return waiting === 0
+    },
     expectation: (from, count, { prior: hashesBefore, compare, at }) => {
       if (known === undefined || comparable === null) return
       const start = firstPage + from - known.firstPage

@@ -19,7 +19,7 @@ export interface LeafWriter {
   /** Waits until the storage has taken what was written. */
   room(): Promise<void>
   /** Writes the groups. Resolves when all are durable. */
-  finish(): Promise<{ readonly leaves: readonly LeafPlace[]; readonly pack: IndexedPack | null }>
+  finish(): Promise<{ readonly leaves: readonly LeafPlace[]; readonly pack: IndexedPack | null; /** Of all files. */ readonly sizeBytes: number }>
   /** What is not durable yet never will be. */
   abandon(): Promise<void>
 }
@@ -42,6 +42,7 @@ export function createLeafWriter({ packs, builder, upload: begin, hashKey, prior
   const leaves: LeafPlace[] = []
   const small: LeafEntry[] = []
   let upload: Upload | null = null
+  let sizeBytes = 0
 
   const write = (entries: readonly LeafEntry[], firstPage: number | null): void => {
     const [first] = entries
@@ -78,10 +79,12 @@ export function createLeafWriter({ packs, builder, upload: begin, hashKey, prior
   return {
     part: (entry) => {
       use.extents(entry)
+      if (entry.firstPage === 0) sizeBytes += entry.sizeBytes
       write([entry], entry.firstPage)
     },
     small: (entry) => {
       use.extents(entry)
+      sizeBytes += entry.sizeBytes
       small.push(entry)
     },
     room: async () => upload?.room(waitingBytes),
@@ -89,11 +92,11 @@ export function createLeafWriter({ packs, builder, upload: begin, hashKey, prior
     finish: async () => {
       writeGroups()
       leaves.sort(inOrder)
-      if (upload === null) return { leaves, pack: null }
+      if (upload === null) return { leaves, pack: null, sizeBytes }
       upload.push(builder.end())
-      const { sizeBytes } = await upload.end()
+      const stored = await upload.end()
       const { id, keyKind, epoch } = builder.header
-      return { leaves, pack: { id, keyKind, epoch, key: upload.key, offset: headerBytes, objectBytes: sizeBytes, frames: builder.frames } }
+      return { leaves, pack: { id, keyKind, epoch, key: upload.key, offset: headerBytes, objectBytes: stored.sizeBytes, frames: builder.frames }, sizeBytes }
     },
   }
 }

@@ -17,7 +17,10 @@ export interface BackupEnd {
  * Begins a backup that we copy ourselves (documentation, "Making a Base Backup Using the Low Level API"), with a checkpoint at once, and resolves with where it starts. It lasts as long as the connection does:
  * that in replication mode, since no pooler ever shares it.
  */
-export async function beginLowLevelBackup(connection: ReplicationConnection, { major, label }: { readonly major: number; readonly label: string }): Promise<bigint> {
+export async function beginLowLevelBackup(
+  connection: ReplicationConnection,
+  { major, label }: { readonly major: number; readonly label: string },
+): Promise<bigint> {
   // The checkpoint may take long, and so may the copying, while nothing is asked here.
   await connection.run('SET statement_timeout = 0')
   if (major >= 14) await connection.run('SET idle_session_timeout = 0')

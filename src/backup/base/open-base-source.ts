@@ -22,6 +22,8 @@ export interface BaseSourceFacts {
   readonly major: number
   readonly pageBytes: number
   readonly walSegmentBytes: number
+  /** `RELSEG_SIZE`: pages in a segment file of a relation. */
+  readonly segmentPages: number
   readonly dataChecksums: boolean
   /** What a server must have at least as much of, or in the same way, to recover the backup. */
   readonly settings: Readonly<Record<string, string>>
@@ -38,6 +40,7 @@ const recordedSettings = [
   'track_commit_timestamp',
   'wal_level',
   'wal_log_hints',
+  'summarize_wal',
   'wal_compression',
   'default_toast_compression',
   'full_page_writes',
@@ -85,6 +88,7 @@ async function readFacts(session: Session): Promise<Omit<BaseSourceFacts, 'syste
     major: Math.floor(session.serverVersionNum / 10_000),
     pageBytes: Number(valueOf('block_size')),
     walSegmentBytes: Number(valueOf('wal_segment_size')),
+    segmentPages: Number(valueOf('segment_size')),
     dataChecksums: valueOf('data_checksums') === 'on',
     settings: Object.fromEntries(recordedSettings.flatMap((name) => (settings.has(name) ? [[name, valueOf(name)]] : []))),
     outside,

@@ -13,6 +13,7 @@ import { digestOf } from '../../repository/commit-entry.ts'
 import { indexKey, leavesKey, packObjectKey } from '../../repository/layout.ts'
 import type { Repository } from '../../repository/repository.ts'
 import { createDirectLane, type DirectLane, type DirectSource } from './direct-lane.ts'
+import { createChangedLane, type ChangedLane } from './changed-lane.ts'
 import { createFileLane, type FileLane } from './file-lane.ts'
 import { createFrameUse } from './frame-use.ts'
 import { createLeafWriter } from './leaf-writer.ts'
@@ -44,6 +45,7 @@ export interface PageStoreRequest {
 /** Where the pages of one backup go: files in, packs, leaves and an index out. */
 export interface PageStore extends AsyncDisposable {
   lane(): FileLane
+  changedLane(): ChangedLane
   /** For files that the threads read themselves. */
   directLane(source: DirectSource): DirectLane
   /** After every lane is finished: resolves when all is durable, with what a root must say of it. */
@@ -57,6 +59,8 @@ export interface StoredPages {
   readonly hashKey: string
   /** The packs of this run, the leaves' included. */
   readonly written: readonly IndexedPack[]
+  /** Of all files of the cluster. */
+  readonly sizeBytes: number
   /** Bytes that the run added to the storage, without the root. */
   readonly storedBytes: number
 }
@@ -119,11 +123,13 @@ export function createPageStore(request: PageStoreRequest, context: Context): Pa
       indexes,
       hashKey: hashKey.toString('hex'),
       written: own,
+      sizeBytes: written.sizeBytes,
       storedBytes: own.reduce((bytes, { objectBytes }) => bytes + objectBytes, 0) + index.length,
     }
   }
   return {
     lane: () => createFileLane({ workers, pageBytes, prior: known, leaves }),
+    changedLane: () => createChangedLane({ workers, pageBytes, prior: known, leaves }),
     directLane: (source) => createDirectLane({ workers, pageBytes, prior: known, leaves }, source),
     finish,
     [Symbol.asyncDispose]: async () => {

@@ -38,12 +38,16 @@ export function createPartJobs<P extends PartPiece>({ workers, leaves, newerThan
   let failure: { readonly error: unknown } | null = null
 
   const look = async (slot: Slot, pieces: readonly P[]): Promise<void> => {
-    const looked = await workers.run(slot, { ...expectationsOf(pieces), newerThan, pieces: pieces.map(({ offset, bytes, source }) => ({ offset, bytes, source })) })
+    const looked = await workers.run(slot, {
+      ...expectationsOf(pieces),
+      newerThan,
+      pieces: pieces.map(({ offset, bytes, source }) => ({ offset, bytes, source })),
+    })
     const missed = new Set(looked.missed)
     let page = 0
     for (const [number, piece] of pieces.entries()) {
       const { part, from, pages } = piece
-      if (!missed.has(number) && part.add(looked, { from, count: pages, at: page })) complete(part, leaves)
+      if (!missed.has(number) && part.add(looked, { from, count: pages, at: page })) completePart(part, leaves)
       page += pages
       tell?.(piece, { missed: missed.has(number), badPages: looked.badPages.filter((bad) => bad.piece === number) })
     }
@@ -68,7 +72,8 @@ export function createPartJobs<P extends PartPiece>({ workers, leaves, newerThan
   }
 }
 
-function complete(part: FilePart, leaves: LeafWriter): void {
+/** Gives a part of which every page is known to the leaves. */
+export function completePart(part: FilePart, leaves: LeafWriter): void {
   const entry = part.entry()
   if (entry.sizeBytes > smallFileBytes) leaves.part(entry)
   else leaves.small(entry)

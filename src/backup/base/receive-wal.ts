@@ -21,13 +21,17 @@ export interface BackupWal {
 export interface BackupWalOptions {
   /** Of its own: it ends with the WAL. */
   readonly lane: FileLane
-  /** Of the backup. */
+  /** Names the slot: one for each try of a run, for a temporary slot stays as long as its connection. */
   readonly label: string
   readonly counted: ByteCount
 }
 
 /** Reserves WAL by a temporary slot, which must be made before the backup begins. */
-export async function reserveWal({ wal, facts }: Pick<BaseSource, 'wal' | 'facts'>, { lane, label, counted }: BackupWalOptions, { clock }: Context): Promise<BackupWal> {
+export async function reserveWal(
+  { wal, facts }: Pick<BaseSource, 'wal' | 'facts'>,
+  { lane, label, counted }: BackupWalOptions,
+  { clock }: Context,
+): Promise<BackupWal> {
   const { walSegmentBytes } = facts
   const slot = await createTemporarySlot(wal, { major: facts.major, name: `tidemark_${label.replaceAll(/[^a-z0-9]/g, '_')}` })
   const steering = new WalSteering()
@@ -37,14 +41,18 @@ export async function reserveWal({ wal, facts }: Pick<BaseSource, 'wal' | 'facts
 
   const receive = async ({ startLsn, startTimeline }: Pick<BaseBackupStart, 'startLsn' | 'startTimeline'>): Promise<void> => {
     const from = walSegmentStart(walSegmentNumber(startLsn, walSegmentBytes), walSegmentBytes)
-    const outcome = await receiveWal(wal, { slot: slot.name, startLsn: from, timeline: startTimeline, steering, clock }, {
-      wal: (lsn, bytes) => {
-        counted.add(bytes.length)
-        const waiting = files.write(lsn, bytes)
-        steering.flushedTo(lsn)
-        return waiting
+    const outcome = await receiveWal(
+      wal,
+      { slot: slot.name, startLsn: from, timeline: startTimeline, steering, clock },
+      {
+        wal: (lsn, bytes) => {
+          counted.add(bytes.length)
+          const waiting = files.write(lsn, bytes)
+          steering.flushedTo(lsn)
+          return waiting
+        },
       },
-    })
+    )
     if (outcome.kind === 'timeline-ended') throw promoted(startTimeline, outcome.nextTimeline)
   }
   const requireComing = (): void => {

@@ -6,10 +6,7 @@ export function sourceUnreadable(path: string, cause: unknown): Failure {
   const isDenied = ['EACCES', 'EPERM'].includes(systemCodeOf(cause) ?? '')
   return new Failure('source-unreadable', `cannot read ${readablePath(path)} of the server's data directory: ${messageOf(cause)}`, {
     cause,
-    hints: [
-      ...(isDenied ? ['run Tidemark as the owner of the data directory'] : []),
-      'let the server read its files itself: tidemark backup --reader stream',
-    ],
+    hints: [...(isDenied ? ['run Tidemark as the owner of the data directory'] : []), 'let the server read its files itself: tidemark backup --reader stream'],
     details: { path: readablePath(path) },
   })
 }

@@ -20,7 +20,7 @@ export interface RootRequest {
   readonly pages: StoredPages
   readonly prior: OpenBaseBackup | null
   /** Who read the files. */
-  readonly how: 'stream' | 'direct'
+  readonly how: 'stream' | 'direct' | 'summaries'
   /** Why it was read in no better way. */
   readonly why: readonly string[]
   readonly warnings: readonly string[]

@@ -4,6 +4,7 @@ import { asFailure, isFailure, messageOf } from '../../kernel/failure.ts'
 import { toolVersion } from '../../kernel/version.ts'
 import { formatLsn } from '../../pgdata/lsn.ts'
 import type { Backup, BackupFacts } from '../../repository/backup.ts'
+import type { BaseRoot } from '../../repository/base/base-root.ts'
 import { openBaseBackup, type OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
 import type { PackKeys } from '../../repository/base/pack-keys.ts'
 import { removeRunObjects } from '../../repository/base/run-objects.ts'
@@ -12,6 +13,7 @@ import { categoryOf, rootKey } from '../../repository/layout.ts'
 import { takeLease, type Lease } from '../../repository/lease.ts'
 import type { Repository } from '../../repository/repository.ts'
 import type { BaseBackupRequest } from './base-request.ts'
+import { chooseChanges } from './choose-changes.ts'
 import { choosePrior, type Prior } from './choose-prior.ts'
 import { chooseReader, type Reader } from './choose-reader.ts'
 import type { ClusterRead } from './cluster-read.ts'
@@ -19,8 +21,9 @@ import { readClusterDirectly } from './direct-cluster.ts'
 import { openBaseSource, type BaseSource } from './open-base-source.ts'
 import { createPageStore, type RunKeys, type StoredPages } from './page-store.ts'
 import { readBackBase } from './read-back-base.ts'
+import { sealRun } from './run-sealing.ts'
 import { storeRoot, type StoredRoot } from './store-root.ts'
-import { streamCluster } from './stream-cluster.ts'
+import { streamChanges, streamCluster } from './stream-cluster.ts'
 
 export interface BaseOutcome {
   readonly backup: Backup
@@ -29,18 +32,12 @@ export interface BaseOutcome {
   readonly partial: boolean
 }
 
-/** What opens and seals packs; null where the repository is not sealed. */
-export interface BaseKeys {
-  readonly seal: RunKeys
-  readonly open: PackKeys
-}
-
-/** Takes a base backup of a cluster into one repository: the whole story. Rejects without leaving anything that counts. */
-export async function takeBaseBackup(request: BaseBackupRequest, repository: Repository, keys: BaseKeys | null, context: Context): Promise<BaseOutcome> {
+/** Takes a base backup of a cluster into one repository, sealed where it has a keyring: the whole story. Rejects without leaving anything that counts. */
+export async function takeBaseBackup(request: BaseBackupRequest, repository: Repository, context: Context): Promise<BaseOutcome> {
   const startedAt = context.clock.now()
+  using keys = sealRun(repository, request, context)
   await using source = await openBaseSource(request, context)
   const reader = await chooseReader(request, source)
-  if (reader.how === 'stream') context.emit({ type: 'note', message: `the server reads its files and sends them: ${reader.why}` })
   await using lease = await takeLease(
     repository.storage,
     { cluster: request.cluster, run: request.run, verb: 'backup', objects: () => [], keys: keys?.open ?? null },
@@ -48,15 +45,16 @@ export async function takeBaseBackup(request: BaseBackupRequest, repository: Rep
     context,
   )
   try {
+    await keys?.store()
     const prior = await choosePrior(request, { repository, state: lease.state(), keys: keys?.open ?? null }, source.facts, context)
     for (const why of prior.why) context.emit({ type: 'note', message: why })
 
-    const { read, pages } = await readCluster(request, { source, reader, repository, prior: prior.backup, keys: keys?.seal ?? null }, context)
+    const { read, pages, how, why: whyNot } = await readCluster(request, { source, reader, repository, prior: prior.backup, keys: keys?.seal ?? null }, context)
     const leftOut = [...source.facts.leftOut, ...read.leftOut]
     const { warnings, partial } = judgeSource(leftOut, read)
     const facts = describeBase(request, { source, read, pages, prior: prior.backup, sealed: keys !== null }, { startedAt, endedAt: context.clock.now() })
-    const why = reader.how === 'stream' ? [...prior.why, reader.why] : prior.why
-    const described = { facts, source: { ...source.facts, leftOut }, server: read.server, pages, prior: prior.backup, how: reader.how, why, warnings }
+    const why = [...prior.why, ...whyNot]
+    const described = { facts, source: { ...source.facts, leftOut }, server: read.server, pages, prior: prior.backup, how, why, warnings }
     const stored = await storeRoot(repository, { ...described, keys: keys?.seal ?? null }, context)
 
     // Read back before the commit: what cannot be read again never exists as a backup.
@@ -75,6 +73,15 @@ export async function takeBaseBackup(request: BaseBackupRequest, repository: Rep
   }
 }
 
+interface ReadCluster {
+  readonly read: ClusterRead
+  readonly pages: StoredPages
+  readonly how: BaseRoot['read']['how']
+  /** Why it was read in no better way. */
+  readonly why: readonly string[]
+}
+
+/** By the server's summaries of what changed, where they can be believed; else every page: directly, where the files lie on this machine, or as the server sends them. */
 async function readCluster(
   request: BaseBackupRequest,
   {
@@ -91,14 +98,27 @@ async function readCluster(
     readonly keys: RunKeys | null
   },
   context: Context,
-): Promise<{ readonly read: ClusterRead; readonly pages: StoredPages }> {
+): Promise<ReadCluster> {
   const { cluster, run, threads, level } = request
   await using store = createPageStore({ repository, cluster, run, keys, pageBytes: source.facts.pageBytes, threads, level, prior }, context)
-  const read =
-    reader.how === 'stream'
-      ? await streamCluster(source, store, run, context)
-      : await readClusterDirectly(source, store, { label: run, local: reader.local }, context)
-  return { read, pages: await store.finish() }
+  const why: string[] = []
+  const say = (message: string): void => {
+    why.push(message)
+    context.emit({ type: 'note', message })
+  }
+  const changes = chooseChanges(request, source.facts, prior)
+  if ('since' in changes) {
+    const refused = (reason: string): void => say(`the server's summaries cannot be used: ${reason}`)
+    const read = await streamChanges(source, store, { label: run, since: changes.since, refused }, context)
+    if (read !== null) return { read, pages: await store.finish(), how: 'summaries', why }
+  } else if (prior !== null) say(`every page is read and compared: ${changes.why}`)
+  if (reader.how === 'direct') {
+    const read = await readClusterDirectly(source, store, { label: run, local: reader.local }, context)
+    return { read, pages: await store.finish(), how: 'direct', why }
+  }
+  say(`the server reads its files and sends them: ${reader.why}`)
+  const read = await streamCluster(source, store, run, context)
+  return { read, pages: await store.finish(), how: 'stream', why }
 }
 
 /** Bad pages of the source do not stop a backup, which may be the last one there will be; they are said, every time. */
@@ -132,12 +152,12 @@ function describeBase(
     name: request.name,
     startedAt: utc(startedAt),
     endedAt: utc(endedAt),
-    sizeBytes: read.sizeBytes,
+    sizeBytes: pages.sizeBytes,
     storedBytes: pages.storedBytes,
     checksum: '',
     format: 'packs',
     compression: `zstd:${request.level}`,
-    encryption: sealed ? 'aes-256-gcm' : null,
+    encryption: sealed ? 'age+aes-256-gcm' : null,
     key: rootKey(request.cluster, request.run),
     fileName: `${request.run}.pack`,
     postgresVersion: source.facts.version,

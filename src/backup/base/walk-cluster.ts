@@ -32,9 +32,9 @@ const filesAtOnce = 256
  */
 export async function* walkCluster(root: string, { rules, catalogVersion, tablespaces }: WalkOptions): AsyncGenerator<FoundEntry, void, undefined> {
   const tablespaceVersion = `PG_${rules.major}_${catalogVersion}`
-  const isElsewhere = await tablespacesInside(root, tablespaces)
+  const isTablespace = await tablespacesInside(root, tablespaces)
   // The server makes directories with these bits.
-  const ownMode = statOf(root, '')?.mode ?? 0o700
+  const ownMode = statOf(root, '.')?.mode ?? 0o700
   let seen = 0
   for (const pending = ['']; pending.length > 0;) {
     const directory = pending.pop() ?? ''
@@ -43,7 +43,7 @@ export async function* walkCluster(root: string, { rules, catalogVersion, tables
       const path = join(directory, name)
       seen += 1
       if (seen % filesAtOnce === 0) await nextTurn()
-      const stat = isElsewhere.has(path) ? null : statOf(root, path)
+      const stat = statOf(root, path)
       if (stat === null) continue
       const mode = stat.mode & 0o7777
       const depth = path.startsWith('pg_tblspc/') ? path.split('/').length : 0
@@ -53,7 +53,7 @@ export async function* walkCluster(root: string, { rules, catalogVersion, tables
       else if (stat.isFile()) yield { kind: 'file', path, mode, sizeBytes: stat.size }
       else if (stat.isDirectory()) {
         yield { kind: 'directory', path, mode }
-        below.push(path)
+        if (!isTablespace.has(path)) below.push(path)
       } else if (isEmptied(path, rules)) yield { kind: 'directory', path, mode: ownMode & 0o777 }
       else yield { kind: 'left-out', path, why: whySpecial(stat) }
     }
@@ -69,11 +69,12 @@ export async function listTablespaces(root: string): Promise<ReadonlySet<string>
 /** The names in a directory that are not left out by the rules, in their order. */
 async function taken(root: string, directory: string, rules: ExclusionOptions): Promise<readonly string[]> {
   const names = (await namesIn(root, directory)).filter((name) => whyLeftOut(join(directory, name), rules) === null)
-  if (!names.some((name) => relationFileOf(join(directory, name)) !== null)) return names
+  const relations = names.map((name) => relationFileOf(join(directory, name)))
+  if (relations.every((relation) => relation === null)) return names
   // Listed again: the init fork of a relation is made after its main fork, maybe just now.
   const all = new Set(await namesIn(root, directory))
-  return names.filter((name) => {
-    const relation = relationFileOf(join(directory, name))
+  return names.filter((_name, index) => {
+    const relation = relations[index] ?? null
     return relation === null || !isUnlogged(relation, all)
   })
 }
@@ -94,7 +95,7 @@ function whySpecial(stat: Stats): string {
   return stat.isSymbolicLink() ? 'it is a link, and only tablespaces and pg_wal may be links' : 'it is neither a file nor a directory'
 }
 
-/** Tablespaces that lie in the data directory, against all advice: they are walked once, as tablespaces. */
+/** Tablespaces that lie in the data directory, against all advice: what is in them is found once, below `pg_tblspc`. */
 async function tablespacesInside(root: string, tablespaces: ReadonlySet<string>): Promise<ReadonlySet<string>> {
   const inside = new Set<string>()
   for (const oid of tablespaces) {

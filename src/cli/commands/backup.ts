@@ -5,7 +5,7 @@ import { renderLeftOut } from '../render/backups.ts'
 import { formatBytes, formatDuration, printable } from '../render/format.ts'
 import { nextCommand } from '../render/next-command.ts'
 import type { Output } from '../render/output.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 interface BackupFlags extends GlobalFlags {
   type: 'dump' | 'full' | 'incr' | 'auto'
@@ -39,7 +39,11 @@ export function backupCommand(): Command {
     .option('--name <name>', 'name of the backup and stem of its file')
     .option('--name-unique', 'add a suffix when the name is taken, instead of refusing')
     .addOption(
-      new Option('--reader <reader>', 'who reads the files of a base backup: the server (stream), or we where they lie on this machine').choices(['auto', 'stream', 'direct']),
+      new Option('--reader <reader>', 'who reads the files of a base backup: the server (stream), or we where they lie on this machine').choices([
+        'auto',
+        'stream',
+        'direct',
+      ]),
     )
     .addOption(new Option('--format <format>', 'what pg_dump writes').choices(['custom', 'plain', 'directory']))
     .option('--compress <method>', 'gzip:1-9, zstd:1-19 or none')
@@ -65,7 +69,7 @@ Examples:
 
 A backup ends "verified": every byte was read back and its content equals what pg_dump sent.`,
     )
-  return addGlobalFlags(command).action(async (cluster: string | undefined, flags: BackupFlags) => {
+  return addRepositoryFlags(command).action(async (cluster: string | undefined, flags: BackupFlags) => {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const [{ takeBackups }, { oneCluster }] = await Promise.all([import('../../api/take-backups.ts'), import('../../api/subjects.ts')])

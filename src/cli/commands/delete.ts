@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { Failure } from '../../kernel/failure.ts'
 import { formatBytes, printable } from '../render/format.ts'
 import { errorOf } from '../render/output.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 interface DeleteFlags extends GlobalFlags {
   backup?: string
@@ -21,7 +21,7 @@ export function deleteCommand(): Command {
     .option('--dry-run', 'show the plan and change nothing')
     .option('-y, --yes', 'do not ask')
     .addHelpText('after', '\nExample:\n  tidemark delete 20261121-110412-7f3k --dry-run')
-  return addGlobalFlags(command).action(async (wanted: string | undefined, flags: DeleteFlags) => {
+  return addRepositoryFlags(command).action(async (wanted: string | undefined, flags: DeleteFlags) => {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const { deleteBackup } = await import('../../api/change-backups.ts')
@@ -46,11 +46,19 @@ export function deleteCommand(): Command {
         for (const warning of plan.warnings) output.line(`${output.paint('yellow', '!')} ${warning}`)
         for (const refusal of plan.refusals) output.line(`${output.paint('red', '✗')} would be refused: ${printable(refusal)}`)
         output.line(
-          `${outcome.deleted ? `${output.paint('green', '✓')} deleted` : 'would delete'} ${plan.backup} from ${repository}: ${plan.objects.map((key) => printable(key)).join(', ')} (${formatBytes(plan.freedBytes)})`,
+          `${outcome.deleted ? `${output.paint('green', '✓')} deleted` : 'would delete'} ${plan.backup} from ${repository}: ${namedObjects(plan.objects)} (${formatBytes(plan.freedBytes)})`,
         )
       }
       if (!outcome.deleted) output.line('Nothing was changed.')
       if (!outcome.deleted && refusals.length > 0) runtime.exitCode = 15
     })
   })
+}
+
+/** A base backup may have thousands of packs of its own. */
+const mostNamed = 8
+
+function namedObjects(objects: readonly string[]): string {
+  const named = objects.slice(0, mostNamed).map((key) => printable(key))
+  return `${named.join(', ')}${objects.length > mostNamed ? ` and ${objects.length - mostNamed} more objects` : ''}`
 }

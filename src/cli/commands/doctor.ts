@@ -2,7 +2,7 @@ import { Command } from 'commander'
 import { Failure } from '../../kernel/failure.ts'
 import { printable } from '../render/format.ts'
 import { errorOf } from '../render/output.ts'
-import { addGlobalFlags, runAction, type GlobalFlags, type Runtime } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags, type Runtime } from '../runtime.ts'
 
 interface DoctorFlags extends GlobalFlags {
   sql?: boolean
@@ -36,7 +36,7 @@ Examples:
 
 Exit code 1 when something fails; warnings alone end with 0.`,
     )
-  return addGlobalFlags(command).action(async (cluster: string | undefined, flags: DoctorFlags) => {
+  return addRepositoryFlags(command).action(async (cluster: string | undefined, flags: DoctorFlags) => {
     await runAction(flags, async (runtime) => {
       const { oneCluster } = await import('../../api/subjects.ts')
       const name = oneCluster(cluster, flags.cluster)

@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 import { parseCount } from '../option-values.ts'
 
 export interface DrillFlags extends GlobalFlags {
@@ -25,7 +25,7 @@ export function drillCommand(): Command {
       'after',
       '\nExamples:\n  tidemark drill\n  tidemark drill nexo latest --server embedded\n  tidemark drill --json\n\nExit codes: 0 proven, 3 partial, 1 failed, 13 unreadable, 15 refused (rows without definitions).',
     )
-  return addGlobalFlags(command).action(async (first: string | undefined, second: string | undefined, flags: DrillFlags) => {
+  return addRepositoryFlags(command).action(async (first: string | undefined, second: string | undefined, flags: DrillFlags) => {
     await runAction(flags, async (runtime) => {
       const { runDrill } = await import('../run-drill.ts')
       await runDrill(

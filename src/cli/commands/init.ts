@@ -12,6 +12,8 @@ export interface InitFlags extends GlobalFlags {
   profile?: 'development' | 'staging' | 'production'
   output: string
   force?: boolean
+  encrypt?: boolean
+  kitStored?: boolean
   firstBackup?: boolean
   yes?: boolean
   nonInteractive?: boolean
@@ -31,6 +33,10 @@ export function initCommand(): Command {
     .addOption(new Option('--profile <profile>', 'schedule and retention to write down').choices(['development', 'staging', 'production']))
     .option('--output <file>', 'the configuration file', 'tidemark.yaml')
     .option('--force', 'replace an existing file')
+    .option('--encrypt', 'seal the backups: make the recovery kit, the key of this host and the keyring, as tidemark key init does')
+    .option('--no-encrypt', 'leave them in clear, on purpose')
+    .option('--kit <file>', 'with --encrypt: where the recovery kit is written (default: tidemark-recovery-kit-<host>.txt here)')
+    .option('--kit-stored', 'with --encrypt: the recovery kit is stored where it is safe (instead of the question)')
     .option('--first-backup', 'take the first backup without asking')
     .option('--no-first-backup', 'do not take it')
     .option('-y, --yes', 'ask nothing: take flags and defaults, the first backup included')
@@ -44,6 +50,7 @@ A password never gets into tidemark.yaml: it stays in DATABASE_URL, or goes into
 Examples:
   tidemark init
   tidemark init --url env:DATABASE_URL --repo-path /srv/backups --profile production --yes
+  tidemark init --encrypt --kit /media/usb/kit.txt --kit-stored --non-interactive
   tidemark init --s3 s3://acme-pg/nexo --s3-region eu-central-1 --dry-run`,
     )
   return addGlobalFlags(command).action(async (flags: InitFlags) => {

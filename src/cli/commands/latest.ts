@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function latestCommand(): Command {
   const command = new Command('latest')
@@ -8,7 +8,7 @@ export function latestCommand(): Command {
     .option('--path', 'print its file instead')
     .option('--cluster <name>', 'same as the argument')
     .addHelpText('after', '\nExample:\n  pg_restore --list "$(tidemark latest --path)"')
-  return addGlobalFlags(command).action(async (cluster: string | undefined, flags: GlobalFlags & { path?: boolean }) => {
+  return addRepositoryFlags(command).action(async (cluster: string | undefined, flags: GlobalFlags & { path?: boolean }) => {
     await runAction(flags, async (runtime) => {
       const { showBackup } = await import('../../api/show-backup.ts')
       const { oneCluster } = await import('../../api/subjects.ts')

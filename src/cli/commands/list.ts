@@ -1,5 +1,5 @@
 import { Command, Option } from 'commander'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function listCommand(): Command {
   const command = new Command('list')
@@ -10,7 +10,7 @@ export function listCommand(): Command {
     .option('--no-safety', 'leave out what restores took of what they replaced')
     .option('--cluster <name>', 'same as the argument')
     .addHelpText('after', '\nExamples:\n  tidemark list\n  tidemark list nexo --category weekly\n  tidemark list --json')
-  return addGlobalFlags(command).action(
+  return addRepositoryFlags(command).action(
     async (
       cluster: string | undefined,
       flags: GlobalFlags & { category?: 'daily' | 'weekly' | 'monthly'; type?: 'dump' | 'full' | 'incr'; safety: boolean },

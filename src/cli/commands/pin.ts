@@ -1,6 +1,6 @@
 import { Command } from 'commander'
 import { formatUtc, printable } from '../render/format.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 interface PinFlags extends GlobalFlags {
   backup?: string
@@ -17,7 +17,7 @@ export function pinCommand(): Command {
     .option('--cluster <name>', 'the cluster it belongs to')
     .option('--dry-run', 'show what would be pinned, and where, and change nothing')
     .addHelpText('after', '\nExample:\n  tidemark pin latest --reason "before the migration to v5"')
-  return addGlobalFlags(command).action((wanted: string | undefined, flags: PinFlags) => change('pin', wanted, flags))
+  return addRepositoryFlags(command).action((wanted: string | undefined, flags: PinFlags) => change('pin', wanted, flags))
 }
 
 export function unpinCommand(): Command {
@@ -28,7 +28,7 @@ export function unpinCommand(): Command {
     .option('--reason <text>', 'why', 'no longer needed')
     .option('--cluster <name>', 'the cluster it belongs to')
     .option('--dry-run', 'show what would be unpinned, and where, and change nothing')
-  return addGlobalFlags(command).action((wanted: string | undefined, flags: PinFlags) => change('unpin', wanted, flags))
+  return addRepositoryFlags(command).action((wanted: string | undefined, flags: PinFlags) => change('unpin', wanted, flags))
 }
 
 async function change(kind: 'pin' | 'unpin', wanted: string | undefined, flags: PinFlags): Promise<void> {

@@ -2,11 +2,12 @@ import { Command } from 'commander'
 import { Failure } from '../../kernel/failure.ts'
 import { printable } from '../render/format.ts'
 import { errorOf } from '../render/output.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addGlobalFlags, addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { collectInRepository } from './repo-gc.ts'
 
 export function repoCommand(): Command {
-  const command = new Command('repo').description('the places where backups lie: create, try out, take in files of other programs')
-  return command.addCommand(initRepository()).addCommand(testRepository()).addCommand(adoptIntoRepository())
+  const command = new Command('repo').description('the places where backups lie: create, try out, take in files of other programs, remove garbage')
+  return command.addCommand(initRepository()).addCommand(testRepository()).addCommand(adoptIntoRepository()).addCommand(collectInRepository())
 }
 
 function initRepository(): Command {
@@ -85,7 +86,7 @@ Examples:
   tidemark repo adopt ./backups --dry-run
   tidemark repo adopt /mnt/old-backups --cluster nexo --yes`,
     )
-  return addGlobalFlags(command).action(async (directory: string, flags: AdoptFlags) => {
+  return addRepositoryFlags(command).action(async (directory: string, flags: AdoptFlags) => {
     await runAction(flags, async (runtime) => {
       const { adoptFiles } = await import('../../api/adopt-files.ts')
       const { adoptionQuestion, renderAdoption } = await import('../render/adoption.ts')

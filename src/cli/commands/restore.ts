@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander'
 import { collect, parseCount } from '../option-values.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export interface RestoreFlags extends GlobalFlags {
   as?: string
@@ -107,7 +107,7 @@ Examples:
   tidemark restore --into /srv/restored              newest base backup, to a directory
   tidemark restore 20261121 --into /srv/restored --start`,
     )
-  return addGlobalFlags(command).action(async (wanted: string | undefined, flags: RestoreFlags & { force?: boolean }) => {
+  return addRepositoryFlags(command).action(async (wanted: string | undefined, flags: RestoreFlags & { force?: boolean }) => {
     await runAction(flags, async (runtime) => {
       const options = { ...flags, yes: flags.yes === true || flags.force === true }
       if (flags.into === undefined) await (await import('../run-restore.ts')).runRestore(runtime, wanted, options)

@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function showCommand(): Command {
   const command = new Command('show')
@@ -8,7 +8,7 @@ export function showCommand(): Command {
     .option('--backup <id>', 'a backup, whatever it is called')
     .option('--cluster <name>', 'the cluster it belongs to')
     .addHelpText('after', '\nExamples:\n  tidemark show\n  tidemark show 20261121 --json')
-  return addGlobalFlags(command).action(async (wanted: string | undefined, flags: GlobalFlags & { backup?: string }) => {
+  return addRepositoryFlags(command).action(async (wanted: string | undefined, flags: GlobalFlags & { backup?: string }) => {
     await runAction(flags, async (runtime) => {
       const { showBackup } = await import('../../api/show-backup.ts')
       const { renderBackup } = await import('../render/backups.ts')
@@ -17,8 +17,8 @@ export function showCommand(): Command {
         ...(flags.backup === undefined ? {} : { backup: flags.backup }),
         ...(flags.cluster === undefined ? {} : { cluster: flags.cluster }),
       })
-      runtime.output.document({ ...shown.backup, open: shown.open, warnings: shown.warnings })
-      if (!runtime.output.json) renderBackup(runtime.output, shown.backup, shown.open)
+      runtime.output.document({ ...shown.backup, open: shown.open, base: shown.base, warnings: shown.warnings })
+      if (!runtime.output.json) renderBackup(runtime.output, shown)
       if (shown.warnings.length > 0) runtime.exitCode = 3
     })
   })

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { quoteIdentifier } from '../../postgres/identifiers.ts'
 import { printable } from '../render/format.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function undoCommand(): Command {
   const command = new Command('undo')
@@ -12,7 +12,7 @@ export function undoCommand(): Command {
     .option('--dry-run', 'show the plan and change nothing')
     .option('-y, --yes', 'do not ask')
     .addHelpText('after', '\nExamples:\n  tidemark undo --dry-run\n  tidemark undo\n\nWhat is set aside is kept under another name, which the plan states.')
-  return addGlobalFlags(command).action(async (run: string | undefined, flags: GlobalFlags & { dryRun?: boolean; yes?: boolean; server?: string }) => {
+  return addRepositoryFlags(command).action(async (run: string | undefined, flags: GlobalFlags & { dryRun?: boolean; yes?: boolean; server?: string }) => {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const { undoRestore } = await import('../../api/undo-restore.ts')

@@ -4,7 +4,7 @@ import { formatBytes, printable } from '../render/format.ts'
 import { nextCommand } from '../render/next-command.ts'
 import { errorOf } from '../render/output.ts'
 import { collect } from '../option-values.ts'
-import { addGlobalFlags, runAction, type GlobalFlags } from '../runtime.ts'
+import { addRepositoryFlags, runAction, type GlobalFlags } from '../runtime.ts'
 
 export function verifyCommand(): Command {
   const command = new Command('verify')
@@ -18,7 +18,7 @@ export function verifyCommand(): Command {
       'after',
       '\nExamples:\n  tidemark verify\n  tidemark verify --all\n  tidemark verify ./shop_20241201.sql.gz\n\nDamage ends with exit code 13 and names the object.',
     )
-  return addGlobalFlags(command).action(async (backups: string[], flags: GlobalFlags & { all?: boolean; file?: string; backup?: string[] }) => {
+  return addRepositoryFlags(command).action(async (backups: string[], flags: GlobalFlags & { all?: boolean; file?: string; backup?: string[] }) => {
     await runAction(flags, async (runtime) => {
       const { output } = runtime
       const { verifyBackups } = await import('../../api/verify-backups.ts')

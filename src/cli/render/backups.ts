@@ -1,3 +1,4 @@
+import type { ShownBackup } from '../../api/show-backup.ts'
 import type { Backup } from '../../repository/backup.ts'
 import { formatBytes, formatCount, formatUtc, printable, table } from './format.ts'
 import type { Output } from './output.ts'
@@ -49,7 +50,7 @@ function kindOf({ id, type, partial, safety }: Backup, latest: ReadonlySet<strin
 }
 
 /** `show`: everything about one backup, and how to open it without Tidemark. */
-export function renderBackup(output: Output, backup: Backup, open: string | null): void {
+export function renderBackup(output: Output, { backup, open, base }: Pick<ShownBackup, 'backup' | 'open' | 'base'>): void {
   const rows: (readonly string[])[] = [
     ['id', backup.id],
     backup.database === null ? ['cluster', printable(backup.cluster)] : ['database', `${printable(backup.database)} (cluster ${printable(backup.cluster)})`],
@@ -63,6 +64,12 @@ export function renderBackup(output: Output, backup: Backup, open: string | null
     ['repositories', backup.repositories.map((name) => printable(name)).join(', ')],
     ['kept', backup.pinned ? `pinned: ${printable(backup.pinReason ?? '')}` : 'until deleted (no retention is set)'],
   ]
+  if (base !== null) {
+    rows.push(['cluster id', base.systemIdentifier], ['WAL', `${backup.startLsn ?? ''} → ${backup.stopLsn ?? ''}, timeline ${backup.timeline ?? ''}`], ['read', howRead[base.how]])
+    if (base.prior !== null) rows.push(['compared with', base.prior])
+    for (const { oid, path } of base.tablespaces) rows.push(['tablespace', `${oid} ${printable(path)}`])
+    for (const why of base.why) rows.push(['', printable(why)])
+  }
   if (backup.name !== null) rows.splice(1, 0, ['name', printable(backup.name)])
   for (const problem of backup.problems) rows.push(['problem', printable(`${problem.object}: ${problem.message}`)])
   output.line(table(rows.map(([key = '', value = '']) => [output.paint('dim', key), value])))
@@ -84,6 +91,12 @@ export function renderBackup(output: Output, backup: Backup, open: string | null
     output.line(`                   ${open}`)
   }
 }
+
+const howRead = {
+  stream: 'every file, as the server sent it',
+  direct: 'every file, where it lies',
+  summaries: "what changed, by the server's summaries of its WAL",
+} as const
 
 const leftOutShown = 10
 

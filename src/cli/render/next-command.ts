@@ -6,6 +6,10 @@ export interface GivenFlags {
   readonly envFile?: string
   readonly repo?: readonly string[]
   readonly server?: string
+  readonly kit?: string
+  readonly identity?: readonly string[]
+  readonly passphraseFile?: string
+  readonly root?: string
 }
 
 /** `tidemark undo 2026… --server env:OTHER`: a command to type next, with the flags that led here. A password in a URL is left out. */
@@ -14,6 +18,10 @@ export function nextCommand(words: readonly string[], flags: GivenFlags): string
     ...(flags.config === undefined ? [] : ['--config', flags.config]),
     ...(flags.envFile === undefined ? [] : ['--env-file', flags.envFile]),
     ...(flags.repo ?? []).flatMap((name) => ['--repo', name]),
+    ...(flags.kit === undefined ? [] : ['--kit', flags.kit]),
+    ...(flags.identity ?? []).flatMap((file) => ['--identity', file]),
+    ...(flags.passphraseFile === undefined ? [] : ['--passphrase-file', flags.passphraseFile]),
+    ...(flags.root === undefined ? [] : ['--root', flags.root]),
     ...(flags.server === undefined ? [] : ['--server', withoutPassword(flags.server)]),
   ]
   return ['tidemark', ...words, ...given].map(asWord).join(' ')

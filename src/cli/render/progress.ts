@@ -23,6 +23,7 @@ const words: Record<Step, string> = {
   swap: 'swapping databases',
   'start-server': 'starting a server',
   'test-storage': 'trying the storage',
+  export: 'exporting',
 }
 
 const quietLineMs = 30_000

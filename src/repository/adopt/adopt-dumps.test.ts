@@ -55,7 +55,7 @@ async function readAllBackups(storage: Storage): Promise<number> {
   for (const record of livingBackups(state)) {
     const manifest = await readManifest(storage, record, context.signal)
     await checkStoredDump(
-      storage,
+      { storage, keysOf: () => ({}) },
       {
         format: requireDump(record.facts, 'check it').format,
         fileName: record.facts.fileName,

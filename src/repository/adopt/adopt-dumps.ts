@@ -5,20 +5,20 @@ import type { Context } from '../../kernel/context.ts'
 import { Failure, isFailure, messageOf } from '../../kernel/failure.ts'
 import { toolVersion } from '../../kernel/version.ts'
 import type { Storage } from '../../storage/storage.ts'
-import { Tally } from '../../stream/tally.ts'
 import { newBackupId, type Backup, type BackupFacts } from '../backup.ts'
 import { readObjectIfThere } from '../bytes.ts'
-import { checkStoredDump } from '../check-stored.ts'
 import { livingBackups } from '../cluster-log.ts'
 import { digestOf } from '../commit-entry.ts'
 import { readClusterLog } from '../commit-log.ts'
 import { describeBackup, findBackup } from '../find-backup.ts'
 import { updateLatestAlias } from '../latest-alias.ts'
-import { categoryOf, folderOf, manifestKey } from '../layout.ts'
+import { categoryOf, folderOf, isSealedName, manifestKey, sealedName } from '../layout.ts'
 import { takeLease, type Lease, type Whereabouts } from '../lease.ts'
 import { encodeManifest, type Manifest, type StoredFile } from '../manifest.ts'
 import type { Repository } from '../repository.ts'
+import { bringIn, filesInPlace, type Keys } from './adopted-files.ts'
 import { keysInUse } from './keys-in-use.ts'
+import { knownOriginals } from './known-originals.ts'
 import { extensionOfContent, type AdoptableDump, type AdoptionRequest, type AdoptionSource } from './plan-adoption.ts'
 
 export interface Adoption extends AdoptionRequest {
@@ -36,7 +36,7 @@ export interface AdoptionOutcome {
 
 /**
  * Takes dumps that were planned into the repository's log. In place nothing but the log and the manifests is written, under one lease;
- * else each dump is copied in under a lease of its own, so that a crash leaves at most one copy, which the log names. Files of others are never
+ * else each dump is copied in under a lease of its own, so that a crash leaves at most one copy, which the log names; sealed, where the repository is. Files of others are never
  * changed or removed. What was committed before a failure stays.
  */
 export async function adoptDumps(repository: Repository, dumps: readonly AdoptableDump[], adoption: Adoption, context: Context): Promise<AdoptionOutcome> {
@@ -80,7 +80,8 @@ export async function adoptDumps(repository: Repository, dumps: readonly Adoptab
         context,
         async (lease) => {
           // A run that died just before its commit is listed again by whoever takes the lease: that was us.
-          const before = livingBackups(lease.state()).find(({ facts }) => facts.checksum === `sha256:${dump.dump.sha256}`)
+          const originals = await knownOriginals(repository.storage, lease.state(), context)
+          const before = livingBackups(lease.state()).find(({ facts }) => (originals.get(facts.id) ?? facts.checksum) === `sha256:${dump.dump.sha256}`)
           if (before !== undefined) changed.push({ file: dump.verdict.file, reason: `the same bytes are backup ${before.facts.id} by now` })
           else if (!(await take(lease, dump, keys))) await removeOrphans(repository, lease, objects)
         },
@@ -88,13 +89,6 @@ export async function adoptDumps(repository: Repository, dumps: readonly Adoptab
     }
   }
   return { adopted, changed, warnings: await tidy(repository, adoption.cluster, context) }
-}
-
-/** Where the files of an adopted backup lie in the repository. */
-interface Keys {
-  readonly dump: string
-  readonly info: string | null
-  readonly globals: string | null
 }
 
 function keysInPlace(dump: AdoptableDump): Keys {
@@ -111,10 +105,16 @@ async function freeKeys(
   const used = await keysInUse(repository, await readClusterLog(repository.storage, adoption.cluster, context), context)
   const day = Temporal.Instant.from(verdict.takenAt).toZonedDateTimeISO(adoption.timeZone).toPlainDate()
   const folder = folderOf(repository.layout, day)
-  const extension = extensionOfContent(dump)
+  const isSealed = repository.keyring !== null
+  const extension = extensionOfContent({ ...dump, isSealed })
+  const asStored = isSealed ? sealedName : (key: string) => key
   for (let count = 1; ; count += 1) {
     const stem = `${folder}${name.stem}${count === 1 ? '' : `-${count}`}`
-    const keys = { dump: `${stem}${extension}`, info: infoKey === null ? null : `${stem}.info`, globals: globalsKey === null ? null : `${stem}.globals.sql` }
+    const keys = {
+      dump: `${stem}${extension}`,
+      info: infoKey === null ? null : asStored(`${stem}.info`),
+      globals: globalsKey === null ? null : asStored(`${stem}.globals.sql`),
+    }
     const taken = await Promise.all(
       [keys.dump, keys.info, keys.globals].map(
         async (key) => key !== null && (used.has(key) || (await repository.storage.stat(key, { signal: context.signal })) !== undefined),
@@ -176,18 +176,11 @@ interface Taking {
 
 /** Files → read back → manifest → commit entry; the backup exists when this resolves. */
 async function takeIn(repository: Repository, lease: Lease, taking: Taking, context: Context): Promise<Backup> {
-  const { dump, keys, adoption } = taking
-  const files = adoption.source.inPlace ? await filesInPlace(repository.storage, taking, context) : await copyIn(repository, taking, context)
-  if (!adoption.source.inPlace) {
-    const { content } = dump.dump
-    await checkStoredDump(
-      repository.storage,
-      { format: dump.dump.format, fileName: keys.dump.split('/').at(-1) ?? '', files, plainBytes: content.sizeBytes, fingerprint: content.fingerprint },
-      context,
-    )
-  }
+  const { adoption } = taking
+  const taken = { ...taking, source: adoption.source }
+  const files = adoption.source.inPlace ? await filesInPlace(repository.storage, taken, context) : await bringIn(repository, taken, context)
   for (let attempt = 0; ; attempt += 1) {
-    const facts = factsOf(taking, idOf(taking, attempt))
+    const facts = factsOf(taking, files, idOf(taking, attempt))
     if (lease.state().backups.has(facts.id)) continue
     const manifest = encodeManifest(manifestOf(repository, facts, taking, files))
     const key = manifestKey(facts.cluster, facts.id)
@@ -218,7 +211,8 @@ function idOf({ dump, adoption }: Taking, attempt: number): string {
   return newBackupId(Temporal.Instant.from(dump.verdict.takenAt), digest)
 }
 
-function factsOf({ dump: { dump, notes, verdict }, keys, adoption }: Taking, id: string): BackupFacts {
+function factsOf({ dump: { dump, notes, verdict }, keys, adoption }: Taking, files: readonly StoredFile[], id: string): BackupFacts {
+  const stored = files.find(({ role }) => role === 'dump') ?? dump
   const takenAt = Temporal.Instant.from(verdict.takenAt)
   const outer = dump.outer === 'gzip' && notes?.compressionLevel != null ? `gzip:${notes.compressionLevel}` : dump.outer
   return {
@@ -231,11 +225,11 @@ function factsOf({ dump: { dump, notes, verdict }, keys, adoption }: Taking, id:
     startedAt: utc(takenAt),
     endedAt: utc(takenAt),
     sizeBytes: dump.content.sizeBytes,
-    storedBytes: dump.sizeBytes,
-    checksum: `sha256:${dump.sha256}`,
+    storedBytes: stored.sizeBytes,
+    checksum: `sha256:${stored.sha256}`,
     format: dump.format,
     compression: dump.outer === 'none' ? dump.content.innerCompression : outer,
-    encryption: null,
+    encryption: isSealedName(keys.dump) ? 'age' : null,
     key: keys.dump,
     fileName: keys.dump.split('/').at(-1) ?? keys.dump,
     postgresVersion: dump.content.serverVersion,
@@ -272,72 +266,8 @@ function manifestOf(repository: Repository, facts: BackupFacts, { dump }: Taking
     dumpTool: content.dumpVersion === null ? null : `pg_dump ${content.dumpVersion}`,
     selection: null,
     beyondDatabase: beyondItsDatabase(content),
+    ...(facts.checksum === `sha256:${dump.dump.sha256}` ? {} : { originalSha256: dump.dump.sha256 }),
   }
-}
-
-async function filesInPlace(storage: Storage, { dump, keys }: Taking, context: Context): Promise<readonly StoredFile[]> {
-  const now = await storage.stat(keys.dump, { signal: context.signal })
-  if (now?.version !== dump.dump.version) throw changedMeanwhile(dump.verdict.file)
-  const files: StoredFile[] = [{ key: keys.dump, role: 'dump', sizeBytes: dump.dump.sizeBytes, sha256: dump.dump.sha256 }]
-  for (const [key, role] of companions(keys)) {
-    const tally = new Tally()
-    for await (const _chunk of tally.through(storage.read(key, { signal: context.signal })));
-    files.push({ key, role, sizeBytes: tally.sizeBytes, sha256: role === 'info' ? '' : tally.sha256() })
-  }
-  return files
-}
-
-async function copyIn(repository: Repository, { dump, keys, adoption }: Taking, context: Context): Promise<readonly StoredFile[]> {
-  const { source } = adoption
-  const begunMs = context.clock.monotonicMs()
-  context.emit({ type: 'step-begun', step: 'upload', subject: keys.dump, expectedBytes: dump.dump.sizeBytes })
-  const copied = await copyFile(source.storage, dump.key, repository.storage, keys.dump, { ...context, version: dump.dump.version }).catch(
-    async (error: unknown) => {
-      const now = await source.storage.stat(dump.key, { signal: context.signal })
-      throw now?.version === dump.dump.version ? error : changedMeanwhile(dump.verdict.file)
-    },
-  )
-  if (copied.sha256 !== dump.dump.sha256) throw changedMeanwhile(dump.verdict.file)
-  const files: StoredFile[] = [{ key: keys.dump, role: 'dump', ...copied }]
-  for (const [key, role] of companions(keys)) {
-    const from = role === 'info' ? dump.infoKey : dump.globalsKey
-    if (from === null) throw new Error('a companion without a source')
-    const { sizeBytes, sha256 } = await copyFile(source.storage, from, repository.storage, key, { ...context, version: null })
-    files.push({ key, role, sizeBytes, sha256: role === 'info' ? '' : sha256 })
-  }
-  context.emit({
-    type: 'step-ended',
-    step: 'upload',
-    subject: keys.dump,
-    durationSeconds: (context.clock.monotonicMs() - begunMs) / 1000,
-    doneBytes: dump.dump.sizeBytes,
-  })
-  return files
-}
-
-function companions(keys: Keys): readonly (readonly [string, 'info' | 'globals'])[] {
-  return [...(keys.info === null ? [] : [[keys.info, 'info'] as const]), ...(keys.globals === null ? [] : [[keys.globals, 'globals'] as const])]
-}
-
-async function copyFile(
-  from: Storage,
-  fromKey: string,
-  to: Storage,
-  toKey: string,
-  options: { readonly signal: AbortSignal; readonly version: string | null },
-): Promise<{ sizeBytes: number; sha256: string }> {
-  let tally = new Tally()
-  // A factory: a transfer that broke begins anew, and so does the digest.
-  const body = () => {
-    tally = new Tally()
-    return tally.through(from.read(fromKey, { signal: options.signal, ...(options.version === null ? {} : { ifVersion: options.version }) }))
-  }
-  await to.put(toKey, body, { ifAbsent: true, contentType: toKey.endsWith('.info') ? 'application/json' : 'application/octet-stream', signal: options.signal })
-  return { sizeBytes: tally.sizeBytes, sha256: tally.sha256() }
-}
-
-function changedMeanwhile(file: string): Failure {
-  return new Failure('integrity', `${file} changed after it was read, so something still writes to it`, { details: { changedMeanwhile: true } })
 }
 
 /** The backups exist; an alias that cannot be moved is said and changes nothing. */

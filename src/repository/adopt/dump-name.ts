@@ -8,21 +8,22 @@ export interface DumpName {
   readonly time: NamedTime | null
 }
 
-export type DumpExtension = '.sql' | '.sql.gz' | '.sql.zst' | '.dump' | '.dump.zst'
+type PlainExtension = '.sql' | '.sql.gz' | '.sql.zst' | '.dump' | '.dump.zst'
+export type DumpExtension = PlainExtension | `${PlainExtension}.age`
 
 /** A time as written: on the wall of the cluster's zone, or in UTC where it ends in `Z`. */
 export type NamedTime = { readonly kind: 'local'; readonly at: Temporal.PlainDateTime } | { readonly kind: 'utc'; readonly at: Temporal.Instant }
 
-const dumpExtension = /^(?<stem>.+?)(?<extension>\.sql\.gz|\.sql\.zst|\.dump\.zst|\.sql|\.dump)$/s
+const dumpExtension = /^(?<stem>.+?)(?<extension>\.(?:sql\.gz|sql\.zst|dump\.zst|sql|dump)(?:\.age)?)$/s
 
 /** Files that look like backups and that cannot be taken in, with the reason; the rest of a directory is nobody's business. */
 const foreign: readonly (readonly [RegExp, string])[] = [
-  [/\.(sql|dump)\.(gpg|age|asc)$/i, 'it is encrypted; decrypt it first'],
+  [/\.(sql|dump)(\.gz|\.zst)?\.(gpg|asc)$/i, 'it is encrypted; decrypt it first'],
   [/\.(sql|dump)\.(bz2|xz|lz4|zip|7z)$/i, 'its compression is not gzip or zstd; decompress it first'],
-  [/\.dump\.gz$/i, 'a custom archive in gzip cannot be opened by pg_restore; decompress it first (gunzip)'],
+  [/\.dump\.gz(\.age)?$/i, 'a custom archive in gzip cannot be opened by pg_restore; decompress it first (gunzip)'],
   [/(^|[/_.-])(base)?backup[^/]*\.(tar|tar\.gz|tgz)$|\.tar\.(sql|dump)$/i, 'it is a tar file, not a dump of one database'],
   [/\.(sql|dump)\.(part|partial|tmp|incomplete)$/i, 'its name says that it was not finished'],
-  [/(^|\/)toc\.dat$/, 'it belongs to a dump in directory format, which is not taken in; take a new one: tidemark backup --format directory'],
+  [/(^|\/)toc\.dat(\.age)?$/, 'it belongs to a dump in directory format, which is not taken in; take a new one: tidemark backup --format directory'],
 ]
 
 /** Reads the name of a dump; for something else that looks like a backup, why it cannot be taken in; undefined for any other file. */

@@ -1,5 +1,10 @@
+import { isFailure } from '../../kernel/failure.ts'
+import { openAgeFile } from '../../seal/age-file.ts'
+import type { OpeningKeys } from '../../seal/age.ts'
 import type { Storage } from '../../storage/storage.ts'
+import { readAll } from '../../stream/chunks.ts'
 import { readObjectIfThere } from '../bytes.ts'
+import { isSealedName } from '../layout.ts'
 
 /** What a `.info` beside a foreign dump says; every part may be missing, and nothing of it is trusted before what the dump itself says. */
 export interface ForeignNotes {
@@ -22,10 +27,21 @@ export interface ForeignNotes {
 
 const limitBytes = 64 * 1024 * 1024
 
-/** Reads the `.info` at `key`; undefined when there is none. One that cannot be read is said, and is otherwise as none. */
-export async function readForeignNotes(storage: Storage, key: string, signal: AbortSignal): Promise<ForeignNotes | undefined> {
-  const bytes = await readObjectIfThere(storage, key, limitBytes, signal)
-  if (bytes === undefined) return undefined
+/** Reads the `.info` at `key`, opened with `keys` where it is sealed; undefined when there is none. One that cannot be read is said, and is otherwise as none. */
+export async function readForeignNotes(storage: Storage, key: string, keys: OpeningKeys, signal: AbortSignal): Promise<ForeignNotes | undefined> {
+  const stored = await readObjectIfThere(storage, key, limitBytes, signal)
+  if (stored === undefined) return undefined
+  let bytes = stored
+  try {
+    if (isSealedName(key))
+      bytes = await readAll(
+        openAgeFile(one(stored), async () => keys),
+        limitBytes,
+      )
+  } catch (error) {
+    if (!isFailure(error, 'integrity', 'key-missing')) throw error
+    return { ...nothing, problem: `${key} cannot be opened and was not used: ${error.message}` }
+  }
   let json: unknown
   try {
     json = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
@@ -53,6 +69,10 @@ export async function readForeignNotes(storage: Storage, key: string, signal: Ab
     checksum: /^sha256:[0-9a-f]{64}$/.test(text('checksum') ?? '') ? text('checksum') : null,
     problem: null,
   }
+}
+
+async function* one(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes
 }
 
 const nothing: ForeignNotes = {

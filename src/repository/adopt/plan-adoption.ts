@@ -1,12 +1,16 @@
 import { beyondItsDatabase } from '../../dump/plain-reach.ts'
 import type { Context } from '../../kernel/context.ts'
-import { Failure } from '../../kernel/failure.ts'
+import { Failure, isFailure } from '../../kernel/failure.ts'
+import { openAgeFile } from '../../seal/age-file.ts'
+import type { OpeningKeys } from '../../seal/age.ts'
 import type { Storage, StoredObject } from '../../storage/storage.ts'
 import { readClusterLog } from '../commit-log.ts'
+import { companionsOf, isGlobalsKey, isSealedName, openedName, sealedName } from '../layout.ts'
 import type { Repository } from '../repository.ts'
 import { readDumpName, type DumpName } from './dump-name.ts'
 import { readForeignNotes, type ForeignNotes } from './foreign-notes.ts'
 import { keysInUse } from './keys-in-use.ts'
+import { knownOriginals } from './known-originals.ts'
 import { readDump, type ReadDump } from './read-dump.ts'
 
 /** Where foreign dumps lie. In place: in the repository itself, so that they are taken in without being copied. */
@@ -75,7 +79,7 @@ export async function planAdoption(repository: Repository, source: AdoptionSourc
     const file = object.key.slice(source.prefix.length)
     const name = readDumpName(object.key.split('/').at(-1) ?? '')
     const plain = { ...noVerdict, file, storedBytes: object.sizeBytes }
-    if (name === undefined || object.key.endsWith('.globals.sql')) continue
+    if (name === undefined || isGlobalsKey(object.key)) continue
     if (source.inPlace && known.usedKeys.has(object.key)) {
       verdicts.push({ ...plain, verdict: 'known', reason: 'it belongs to the repository already', backup: known.usedKeys.get(object.key) ?? null })
       continue
@@ -84,7 +88,7 @@ export async function planAdoption(repository: Repository, source: AdoptionSourc
       verdicts.push({ ...plain, verdict: 'refused', reason: name.why })
       continue
     }
-    const judged = await judge(object, name, { source, keys, request, plain }, context)
+    const judged = await judge(object, name, { repository, source, keys, request, plain }, context)
     if (!('dump' in judged)) {
       verdicts.push(judged)
       continue
@@ -140,14 +144,17 @@ interface KnownBackups {
 
 async function knownBackups(repository: Repository, cluster: string, context: Context): Promise<KnownBackups> {
   const state = await readClusterLog(repository.storage, cluster, context)
+  const originals = await knownOriginals(repository.storage, state, context)
   const byChecksum = new Map<string, { id: string; deletedAt: string | null }>()
   for (const { facts, deleted } of state.backups.values()) {
-    if (deleted === null || !byChecksum.has(facts.checksum)) byChecksum.set(facts.checksum, { id: facts.id, deletedAt: deleted?.at ?? null })
+    const checksum = originals.get(facts.id) ?? facts.checksum
+    if (deleted === null || !byChecksum.has(checksum)) byChecksum.set(checksum, { id: facts.id, deletedAt: deleted?.at ?? null })
   }
   return { byChecksum, usedKeys: await keysInUse(repository, state, context) }
 }
 
 interface Judging {
+  readonly repository: Repository
   readonly source: AdoptionSource
   readonly keys: ReadonlySet<string>
   readonly request: AdoptionRequest
@@ -157,22 +164,26 @@ interface Judging {
 async function judge(
   object: StoredObject,
   name: DumpName,
-  { source, keys, request, plain }: Judging,
+  { repository, source, keys, request, plain }: Judging,
   context: Context,
 ): Promise<AdoptableDump | AdoptionVerdict> {
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step: 'read-back', subject: plain.file, expectedBytes: object.sizeBytes })
   const folder = object.key.slice(0, object.key.lastIndexOf('/') + 1)
-  const companion = (extension: string) => (keys.has(`${folder}${name.stem}${extension}`) ? `${folder}${name.stem}${extension}` : null)
-  const infoKey = companion('.info')
+  const beside = companionsOf(`${folder}${name.stem}`)
+  const firstOf = (candidates: readonly string[]) => candidates.find((key) => keys.has(key)) ?? null
+  const opening = { identities: repository.keyring?.identities ?? [] }
   try {
-    const dump = await readDump(source.storage, object, context)
+    const [info, globals] = await Promise.all([beside.info, beside.globals].map((names) => usableCompanion(firstOf(names), source, opening, context)))
+    const [infoKey, globalsKey] = [info?.key ?? null, globals?.key ?? null]
+    const dump = await readDump(source.storage, object, opening, context)
     if (source.inPlace) requireHonestName(name, dump)
-    const notes = infoKey === null ? undefined : await readForeignNotes(source.storage, infoKey, context.signal)
+    const notes = infoKey === null ? undefined : await readForeignNotes(source.storage, infoKey, opening, context.signal)
     requireSameFile(object.key, dump, notes)
     const dated = dateOf(name, notes, object.modifiedAt, request.timeZone, context.clock.now())
     const partial = isPartialDump(dump) || notes?.partial === true
-    const warnings = warningsOf(dump, notes, dated, partial)
+    const inClear = repository.keyring !== null && source.inPlace && !dump.isSealed ? [staysInClear] : []
+    const warnings = [...inClear, ...warningsOf(dump, notes, dated, partial), ...(info?.warnings ?? []), ...(globals?.warnings ?? [])]
     const database = dump.content.database ?? notes?.database ?? name.database ?? request.database
     const rows = dump.content.tables.reduce((sum, table) => sum + (table.rows ?? 0), 0)
     context.emit({
@@ -189,7 +200,7 @@ async function judge(
       dump,
       notes,
       infoKey,
-      globalsKey: companion('.globals.sql'),
+      globalsKey,
       verdict: {
         ...plain,
         verdict: 'adopt',
@@ -211,12 +222,33 @@ async function judge(
   }
 }
 
+interface Companion {
+  readonly key: string | null
+  readonly warnings: readonly string[]
+}
+
+/** What is to be copied must open: it is sealed anew. In place it stays as it is. */
+async function usableCompanion(key: string | null, { storage, inPlace }: AdoptionSource, keys: OpeningKeys, { signal }: Context): Promise<Companion> {
+  if (key === null || inPlace || !isSealedName(key)) return { key, warnings: [] }
+  try {
+    for await (const _piece of openAgeFile(storage.read(key, { signal }), async () => keys));
+    return { key, warnings: [] }
+  } catch (error) {
+    if (!isFailure(error, 'integrity', 'key-missing')) throw error
+    return { key: null, warnings: [`${key} is not taken in with it: ${error.message}`] }
+  }
+}
+
+const staysInClear = 'it stays as it is, in clear, in a repository that seals what it stores: whoever can read it can read the data'
+
 /** In place a file keeps its name, and the name tells how it is opened: it must not lie. */
 function requireHonestName(name: DumpName, dump: ReadDump): void {
   const wanted = extensionOfContent(dump)
   // pg_dump without --format wrote many a .dump that is SQL text; what is in it is recorded, so that is no lie about how to open it.
   const outer = (extension: string) => (extension.endsWith('.gz') ? 'gzip' : extension.endsWith('.zst') ? 'zstd' : 'none')
-  if (outer(name.extension) === outer(wanted)) return
+  if (isSealedName(name.extension) !== dump.isSealed)
+    throw new Failure('integrity', `its name ends in ${name.extension} and it is ${dump.isSealed ? '' : 'not '}sealed; rename it to ${name.stem}${wanted}`)
+  if (outer(openedName(name.extension)) === outer(openedName(wanted))) return
   throw new Failure(
     'integrity',
     `its name ends in ${name.extension} and its content is ${dump.outer === 'none' ? 'not compressed' : dump.outer}; rename it to ${name.stem}${wanted}`,
@@ -232,10 +264,11 @@ function requireSameFile(key: string, dump: ReadDump, notes: ForeignNotes | unde
 }
 
 /** The extension that tells the truth about the content. A custom archive in gzip has none in this repository. */
-export function extensionOfContent({ format, outer }: Pick<ReadDump, 'format' | 'outer'>): string {
+export function extensionOfContent({ format, outer, isSealed }: Pick<ReadDump, 'format' | 'outer' | 'isSealed'>): string {
   if (format === 'custom' && outer === 'gzip')
     throw new Failure('integrity', 'a custom archive in gzip cannot be opened by pg_restore; decompress it first (gunzip)')
-  return `.${format === 'custom' ? 'dump' : 'sql'}${{ none: '', gzip: '.gz', zstd: '.zst' }[outer]}`
+  const plain = `.${format === 'custom' ? 'dump' : 'sql'}${{ none: '', gzip: '.gz', zstd: '.zst' }[outer]}`
+  return isSealed ? sealedName(plain) : plain
 }
 
 interface Dated {

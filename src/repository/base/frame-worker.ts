@@ -61,10 +61,11 @@ function openFrame(codec: FrameCodec, { frame, stored, contentBytes, uses }: Sto
     return 0
   }
   let used = 0
-  for (const { path, mode, fileOffset, offset, bytes, hashes } of uses) {
+  for (const { path, mode, fileOffset, offset, bytes, hashes, into } of uses) {
     const pages = content.subarray(offset, offset + bytes)
     const wrong = pages.length === bytes ? firstWrongPage(pages, hashes) : 0
     if (wrong !== null) problems.push({ frame, path, message: `page ${fileOffset / setup.pageBytes + wrong} is not the one that was backed up` })
+    else if (into !== undefined) new Uint8Array(into.buffer, into.offset, bytes).set(pages)
     else if (setup.directory !== null) writePages(fileOf(setup.directory, path, mode), fileOffset, pages)
     used += bytes
   }

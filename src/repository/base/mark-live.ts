@@ -38,7 +38,7 @@ export interface LivePack {
   readonly liveBytes: number
   /** For each frame 1 where some backup needs it. */
   readonly live: Buffer
-  /** Of a pack of which little is live: the lengths of its frames. Of others they are not kept, for there are millions. */
+  /** Of a pack of which little is live, and of one that was moved: the lengths of its frames. Of others they are not kept, for there are millions. */
   readonly frames: readonly FrameLengths[] | null
   readonly isMoved: boolean
 }
@@ -188,7 +188,7 @@ function createMarker(cluster: string) {
 function livePack({ frames, ...place }: IndexedPack, { run, live, isMoved }: Pick<LivePack, 'run' | 'live' | 'isMoved'>): LivePack {
   let liveBytes = 0
   for (const [frame, share] of live.entries()) if (share > 0) liveBytes += frames[frame]?.stored ?? 0
-  return { run, place, live, liveBytes, isMoved, frames: liveBytes < place.objectBytes * sparseBelow ? frames : null }
+  return { run, place, live, liveBytes, isMoved, frames: isMoved || liveBytes < place.objectBytes * sparseBelow ? frames : null }
 }
 
 /** What is live in one or the other. */

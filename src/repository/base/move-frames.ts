@@ -1,6 +1,7 @@
 import { Blake3Hasher } from '@napi-rs/blake-hash'
 import type { Context } from '../../kernel/context.ts'
-import { Failure } from '../../kernel/failure.ts'
+import { Failure, isFailure } from '../../kernel/failure.ts'
+import { createFrameCodec, type FrameCodec } from '../../packs/frame.ts'
 import { newPackId, packBytes, repositoryBytes, type FrameLengths } from '../../packs/pack-format.ts'
 import { encodeIndex, type IndexedPack } from '../../packs/pack-index.ts'
 import { readFrames } from '../../packs/read-frames.ts'
@@ -10,6 +11,7 @@ import { digestOf, type ObjectRef } from '../commit-entry.ts'
 import { packObjectKey, repackKey } from '../layout.ts'
 import type { Repository } from '../repository.ts'
 import type { LivePack } from './mark-live.ts'
+import { keyOfPack, type PackKeys } from './pack-keys.ts'
 
 /** What seals an index: the metadata key of an epoch; null where nothing is sealed. */
 export type IndexSeal = { readonly epoch: number; readonly key: Uint8Array } | null
@@ -17,15 +19,34 @@ export type IndexSeal = { readonly epoch: number; readonly key: Uint8Array } | n
 /** Bytes that may wait for the storage. */
 const waitingBytes = 8 << 20
 
-/** Copies the live frames of packs as they are into new objects of a run, and reads those back. Answers with where they lie now; frames that nobody needs have no bytes there. */
+/** Copies the live frames of packs as they are into new objects of a run, and reads those back. What can be opened is opened first, so that nothing broken is handed on as whole. Answers with where they lie now; frames that nobody needs have no bytes there. */
 export async function moveFrames(
   repository: Repository,
-  { cluster, run, packs }: { readonly cluster: string; readonly run: string; readonly packs: readonly LivePack[] },
+  { cluster, run, packs, keys }: { readonly cluster: string; readonly run: string; readonly packs: readonly LivePack[]; readonly keys: PackKeys | null },
   context: Context,
 ): Promise<readonly IndexedPack[]> {
   const moved: IndexedPack[] = []
-  for (const group of inObjects(packs)) moved.push(...(await moveGroup(repository, { key: packObjectKey(cluster, run, newPackId()), packs: group }, context)))
+  for (const group of inObjects(packs)) {
+    const withCodecs = await Promise.all(group.map(async (pack) => ({ ...pack, codec: await codecOf(repository, { cluster, pack, keys }) })))
+    moved.push(...(await moveGroup(repository, { key: packObjectKey(cluster, run, newPackId()), packs: withCodecs }, context)))
+  }
   return moved
+}
+
+type MovablePack = LivePack & { readonly codec: FrameCodec | null }
+
+/** Null where the key is not at hand: a host that may not read data can still collect garbage. */
+async function codecOf(
+  { id }: Repository,
+  { cluster, pack, keys }: { readonly cluster: string; readonly pack: LivePack; readonly keys: PackKeys | null },
+): Promise<FrameCodec | null> {
+  const { place, run } = pack
+  try {
+    return createFrameCodec({ repository: repositoryBytes(id), id: place.id }, await keyOfPack(place, { cluster, run }, keys))
+  } catch (error) {
+    if (!isFailure(error, 'key-missing')) throw error
+    return null
+  }
 }
 
 /** As many packs together as make an object of the usual size. */
@@ -46,7 +67,7 @@ function* inObjects(packs: readonly LivePack[]): Generator<readonly LivePack[], 
 
 async function moveGroup(
   repository: Repository,
-  { key, packs }: { readonly key: string; readonly packs: readonly LivePack[] },
+  { key, packs }: { readonly key: string; readonly packs: readonly MovablePack[] },
   context: Context,
 ): Promise<readonly IndexedPack[]> {
   const upload = beginUpload(repository.storage, key, { signal: context.signal })
@@ -72,14 +93,15 @@ async function moveGroup(
 
 async function copyFrames(
   { storage }: Repository,
-  { pack, upload, hasher }: { readonly pack: LivePack; readonly upload: Upload; readonly hasher: Blake3Hasher },
+  { pack, upload, hasher }: { readonly pack: MovablePack; readonly upload: Upload; readonly hasher: Blake3Hasher },
   { signal }: Context,
 ): Promise<readonly FrameLengths[]> {
-  const { place, live } = pack
+  const { place, live, codec } = pack
   if (pack.frames === null) throw new Error(`the frames of ${place.key} are not known`)
   const frames = pack.frames.map((lengths, frame) => ((live[frame] ?? 0) > 0 ? lengths : { stored: 0, content: 0 }))
   const wanted = [...frames.keys()].filter((frame) => (frames[frame]?.stored ?? 0) > 0)
-  for await (const { stored } of readFrames(storage, { ...place, frames: pack.frames }, wanted, { signal })) {
+  for await (const { frame, stored, contentBytes } of readFrames(storage, { ...place, frames: pack.frames }, wanted, { signal })) {
+    codec?.open(frame, stored, { contentBytes })
     await upload.room(waitingBytes)
     hasher.update(stored)
     upload.push(stored)

@@ -28,8 +28,8 @@ export interface OpenBaseBackup {
   leaf(place: LeafPlace, options: CallOptions): Promise<readonly LeafEntry[]>
   /** What page hashes are made with. */
   readonly hashKey: Uint8Array
-  /** The entries of all leaves, leaf by leaf, in the order of the root. A leaf that cannot be read is told to `broken`, if given, and passed over; else it rejects. */
-  leaves(options: CallOptions, broken?: (failure: Failure) => void): AsyncGenerator<readonly LeafEntry[], void, undefined>
+  /** The entries of all leaves (or of these), leaf by leaf, in the order of the root. A leaf that cannot be read is told to `broken`, if given, and passed over; else it rejects. */
+  leaves(options: CallOptions, broken?: (failure: Failure) => void, places?: readonly LeafPlace[]): AsyncGenerator<readonly LeafEntry[], void, undefined>
 }
 
 export interface PlacedPack extends IndexedPack {
@@ -110,7 +110,7 @@ export async function openBaseBackup(repository: Repository, record: BackupRecor
       for await (const entries of leavesIn([place], call, rethrow)) return entries
       return []
     },
-    leaves: (call, broken = rethrow) => leavesIn(tables.leaves, call, broken),
+    leaves: (call, broken = rethrow, places = tables.leaves) => leavesIn(places, call, broken),
   }
 }
 

@@ -19,12 +19,22 @@ export interface FrameUse {
   readonly bytes: number
   /** What each page hashes to. */
   readonly hashes: Buffer
+  /** Where they go instead of into the file. */
+  readonly into?: MemoryPlace
+}
+
+/** Memory that threads share, and where in it something begins. */
+export interface MemoryPlace {
+  readonly buffer: SharedArrayBuffer
+  readonly offset: number
 }
 
 /** An entry of a leaf, or some of its pages. */
 export interface WantedPages extends LeafEntry {
   /** For each page, 1 where it is wanted; all are, where this is left out. */
   readonly wanted?: Uint8Array
+  /** Where the entry's first page goes in memory; the pages are not written to a file then. */
+  readonly into?: MemoryPlace
 }
 
 /** Which of the frames that are wanted these files need, in the order of packs and frames, so that each is fetched and opened once. Pure. */
@@ -35,7 +45,7 @@ export function planFrames(
 ): readonly FramePlan[] {
   const frames = new Map<number, Map<number, FrameUse[]>>()
   for (const entry of entries) {
-    const { path, mode, sizeBytes, firstPage, hashes } = entry
+    const { path, mode, sizeBytes, firstPage, hashes, into } = entry
     for (const { page, pages, pack, frame, offset } of wantedRuns(entry, pageBytes)) {
       if (!wants(pack, frame)) continue
       const fileOffset = (firstPage + page) * pageBytes
@@ -47,6 +57,7 @@ export function planFrames(
         offset,
         bytes: Math.min(pages * pageBytes, sizeBytes - fileOffset),
         hashes: hashes.subarray(page * hashBytes, (page + pages) * hashBytes),
+        ...(into === undefined ? {} : { into: { buffer: into.buffer, offset: into.offset + page * pageBytes } }),
       })
     }
   }

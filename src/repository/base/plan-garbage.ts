@@ -1,6 +1,6 @@
 import type { Context } from '../../kernel/context.ts'
-import type { StoredObject } from '../../storage/storage.ts'
-import type { ClusterState } from '../cluster-log.ts'
+import type { Storage, StoredObject } from '../../storage/storage.ts'
+import type { ClusterState, Garbage } from '../cluster-log.ts'
 import { commitKey } from '../layout.ts'
 import type { Repository } from '../repository.ts'
 import { baseFolders, baseObjectOf, compactKeys, inOrderOfRemoval } from './base-objects.ts'
@@ -54,6 +54,11 @@ export interface GarbageView {
   readonly foreign: readonly string[]
 }
 
+/** The moment now by the storage's own clock, by which the age of tombstones is told: that of the newest entry, written just now by whoever holds the lease. */
+export async function storageNow({ storage }: Repository, state: ClusterState, context: Context): Promise<Temporal.Instant> {
+  return (await storage.stat(commitKey(state.cluster, state.head), context))?.modifiedAt ?? context.clock.now()
+}
+
 /** Lists and marks. A listing that fails rejects: nothing is ever concluded from a part of one. */
 export async function viewGarbage(repository: Repository, { state, keys }: { readonly state: ClusterState; readonly keys: PackKeys | null }, context: Context): Promise<GarbageView> {
   const { storage } = repository
@@ -71,7 +76,7 @@ export async function viewGarbage(repository: Repository, { state, keys }: { rea
 
 export async function planGarbage(
   { storage }: Repository,
-  { state, view }: { readonly state: ClusterState; readonly view: GarbageView },
+  { state, view, now }: { readonly state: ClusterState; readonly view: GarbageView; readonly now: Temporal.Instant },
   context: Context,
 ): Promise<GarbagePlan> {
   const { marks, present, foreign } = view
@@ -100,9 +105,7 @@ export async function planGarbage(
     unnamed: describe(idle.filter((key) => !isLeft(key))),
     left: describe(idle.filter(isLeft)),
     sparse: sparseObjects(marks),
-    waiting: await Promise.all(
-      state.garbage.map(async ({ entry, objects, graceSeconds }) => ({ entry, objects, dueInSeconds: Math.max(0, graceSeconds - (await ageOf(storage.stat, state, entry, context))) })),
-    ),
+    waiting: await Promise.all(state.garbage.map((garbage) => whenDue(storage, { cluster: state.cluster, garbage, now }, context))),
     isIndexIdle: state.moved !== null && ![...marks.packs.values()].some(({ isMoved }) => isMoved),
   }
 }
@@ -117,10 +120,15 @@ function isOfOpenRun({ open, cluster }: ClusterState, key: string): boolean {
   return open !== null && baseObjectOf(cluster, key)?.run === open.run
 }
 
-/** By the storage's own clock: between the entry and the newest thing that was written, which is the beginning of this run. */
-async function ageOf(stat: Repository['storage']['stat'], state: ClusterState, entry: number, context: Context): Promise<number> {
-  const [then, now] = [await stat(commitKey(state.cluster, entry), context), await stat(commitKey(state.cluster, state.head), context)]
-  return then === undefined || now === undefined ? 0 : now.modifiedAt.since(then.modifiedAt).total('seconds')
+async function whenDue(
+  storage: Storage,
+  { cluster, garbage, now }: { readonly cluster: string; readonly garbage: Garbage; readonly now: Temporal.Instant },
+  context: Context,
+): Promise<WaitingGarbage> {
+  const { entry, objects, graceSeconds } = garbage
+  const written = await storage.stat(commitKey(cluster, entry), context)
+  const age = written === undefined ? 0 : now.since(written.modifiedAt).total('seconds')
+  return { entry, objects, dueInSeconds: Math.max(0, graceSeconds - age) }
 }
 
 /** Objects of which less than a quarter is live. */

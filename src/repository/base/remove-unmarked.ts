@@ -7,7 +7,7 @@ export async function removeUnmarked(
   storage: Storage,
   { cluster, objects, marks }: { readonly cluster: string; readonly objects: readonly string[]; readonly marks: Pick<LiveMarks, 'objects'> },
   options: CallOptions,
-): Promise<{ readonly refused: readonly string[] }> {
+): Promise<{ readonly removed: readonly string[]; readonly refused: readonly string[] }> {
   const found: string[] = []
   const refused: string[] = []
   for (const key of objects) {
@@ -15,6 +15,7 @@ export async function removeUnmarked(
     else if (!isPacksFolder(cluster, key)) refused.push(key)
     else for await (const object of storage.list(key, options)) if (baseObjectOf(cluster, object.key) !== undefined) found.push(object.key)
   }
-  for (const key of inOrderOfRemoval(cluster, found)) if (!marks.objects.has(key)) await storage.delete(key, options)
-  return { refused }
+  const removed = inOrderOfRemoval(cluster, found).filter((key) => !marks.objects.has(key))
+  for (const key of removed) await storage.delete(key, options)
+  return { removed, refused }
 }

@@ -16,9 +16,9 @@ const wanted = ['PG_VERSION', 'global/pg_control', 'backup_label']
 
 /**
  * Walks over all leaves: every file has all its pages, what a cluster cannot be without is there, and so is every segment of WAL from start to stop. Rejects with `integrity`.
- * That the pages are the right ones is another question (`checkPages`).
+ * That the pages are the right ones is another question (`checkPages`). `look` is shown every entry.
  */
-export async function requireWholeCluster(backup: OpenBaseBackup, options: CallOptions): Promise<ClusterShape> {
+export async function requireWholeCluster(backup: OpenBaseBackup, options: CallOptions, look?: (entry: LeafEntry) => void): Promise<ClusterShape> {
   const { server } = backup.root
   const broken = (why: string) =>
     new Failure('integrity', `backup ${backup.root.backup.id} is not whole: ${why}`, {
@@ -37,6 +37,7 @@ export async function requireWholeCluster(backup: OpenBaseBackup, options: CallO
   }
   for await (const entries of backup.leaves(options)) {
     for (const entry of entries) {
+      look?.(entry)
       const pages = entry.extents.reduce((count, extent) => count + extent.pages, 0)
       if (entry.kind === 'directory') {
         directories += 1

@@ -94,8 +94,11 @@ describe('removing', () => {
     const reader = await scene.open({ kit })
     expect(hex(await reader.openRunKey(names[0]!, scene.context))).toBe(hex(made.key))
     expect(reader.verify('backup-root', Buffer.from('a root'), signature)).toMatchObject({ name: 'db2', lastRing: 2 })
+    // Beside the kit, which then signs itself.
     const both = await scene.open({ kit, host: second })
-    expect(() => both.sign('backup-root', Buffer.from('x'))).toThrow(expect.objectContaining({ ...wrongKey, message: expect.stringContaining('no longer') }))
+    expect(reader.verify('backup-root', Buffer.from('x'), both.sign('backup-root', Buffer.from('x')))).toMatchObject({ id: 'root', name: 'recovery kit' })
+    const known = await scene.open({ host: second, identities: [kit.identity] })
+    expect(() => known.sign('backup-root', Buffer.from('x'))).toThrow(expect.objectContaining({ ...wrongKey, message: expect.stringContaining('no longer') }))
     expect(hex(keyring.metadataKey().key)).toBe(hex(reader.metadataKey(1).key))
   })
 

@@ -1,11 +1,11 @@
 import { chmod, readFile, stat, writeFile } from 'node:fs/promises'
 import { inspect } from 'node:util'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { keyScene, type KeyScene } from '../../../test/support/key-scene.ts'
+import { keyScene, keySceneId, type KeyScene } from '../../../test/support/key-scene.ts'
 import { Secret, type SecretBytes } from '../../kernel/secret.ts'
 import { formatAgeIdentity, generateAgeIdentity } from '../../seal/age-keys.ts'
 import { decryptAge, encryptAge } from '../../seal/age.ts'
-import { generateSigningKey } from '../../seal/signing.ts'
+import { generateSigningKey, signMessage } from '../../seal/signing.ts'
 import { readAll } from '../../stream/chunks.ts'
 import { posixStorage } from '../../storage/posix.ts'
 import { changeKeyring } from './change-keyring.ts'
@@ -235,7 +235,18 @@ describe('signatures', () => {
     expect(() => reader.verify('backup-root', Buffer.from('a root'), Buffer.concat([Buffer.alloc(16), signature.subarray(16)]))).toThrow(
       expect.objectContaining(integrity),
     )
-    expect(() => reader.sign('backup-root', Buffer.from('x'))).toThrow(expect.objectContaining(wrongKey))
+    const stranger = await scene.open({ identities: [kit.identity] })
+    expect(() => stranger.sign('backup-root', Buffer.from('x'))).toThrow(expect.objectContaining(wrongKey))
+  })
+
+  it('of the recovery kit count where a host is gone, and of no other kit', async () => {
+    const { keyring, kit } = await scene.create()
+    const message = Buffer.from('a proof')
+    const signature = (await scene.open({ kit })).sign('metadata', message)
+    expect(keyring.verify('metadata', message, signature)).toMatchObject({ id: 'root', name: 'recovery kit', lastRing: null })
+    expect(() => keyring.verify('backup-root', message, signature)).toThrow(expect.objectContaining(integrity))
+    const other = signMessage(generateRecoveryKit().rootKey, { purpose: 'metadata', repository: keySceneId, message })
+    expect(() => keyring.verify('metadata', message, Buffer.concat([Buffer.alloc(16), other]))).toThrow(expect.objectContaining(integrity))
   })
 })
 

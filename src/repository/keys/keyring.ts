@@ -7,6 +7,7 @@ import { isSignedBy, signatureBytes, signMessage, type SigningKey } from '../../
 import type { Repository } from '../repository.ts'
 import { runKeyKey } from './key-layout.ts'
 import { hasKeys, identitiesOf, trustedRoot, type KeysAtHand } from './keys-at-hand.ts'
+import type { SeenRing } from './key-memory.ts'
 import { findHost, hostIdOf, readersOf, secretKeyBytes, type KnownHost, type MetadataKey, type Ring } from './ring.ts'
 import { hasRing, listRings, readNewestRing, type ReadRing, type RingReader } from './ring-log.ts'
 import { readRunKey, sealRunKey, type RunName } from './run-key.ts'
@@ -17,6 +18,8 @@ import { notAsWritten, putSeen } from './stored-secret.ts'
 export interface Keyring {
   /** Who belongs to the repository. */
   readonly ring: Ring
+  /** Which ring that is. */
+  readonly seen: SeenRing
   /** Whether data can be read with these keys: not on a write-only host. */
   readonly readsData: boolean
   /** To whom data is sealed, dumps too. Throws `integrity` when the newest ring could not be read, as all that seals. */
@@ -29,9 +32,9 @@ export interface Keyring {
   newRunKey(name: RunName): NewRunKey
   /** The key of the packs of a run. Throws `key-missing`, `object-missing` or `integrity`. */
   openRunKey(name: RunName, context: Pick<Context, 'signal'>): Promise<SecretBytes>
-  /** This host's signature: 80 bytes. Throws `key-missing` where there is no host key. `purpose`: words of `a–z` and `-`. */
+  /** The signature of this host, else of the root, whose key the recovery kit holds: 80 bytes. Throws `key-missing` where there is neither. `purpose`: words of `a–z` and `-`. */
   sign(purpose: string, message: Uint8Array): Uint8Array
-  /** Who signed. Throws `integrity` when it was no host of this repository, or another message or purpose. */
+  /** Who signed; the root has the id `root`. Throws `integrity` when it was neither a host of this repository nor its root, or another message or purpose. */
   verify(purpose: string, message: Uint8Array, signature: Uint8Array): KnownHost
 }
 
@@ -45,6 +48,8 @@ export interface NewRunKey {
 }
 
 const hostIdBytes = 16
+/** Stands for the root where the id of a host stands; no host has it, for an id is the beginning of a digest. */
+const rootId = '0'.repeat(hostIdBytes * 2)
 
 /**
  * Opens the keyring of a repository. Null when it has none and no keys were brought. Throws `key-missing` when it has one and no key at hand opens it,
@@ -111,7 +116,7 @@ interface Opened {
 function keyringOf({ id, storage }: Repository, { keys, reader, read }: Opened, context: Context): Keyring {
   const { ring, outdated } = read
   const { identities } = reader
-  const { host } = keys
+  const { host, kit } = keys
   const readers = readersOf(ring)
   const readsData = identities.some(({ recipient }) => readers.some(({ text }) => text === recipient.text))
   const requireNewest = (): void => {
@@ -119,10 +124,11 @@ function keyringOf({ id, storage }: Repository, { keys, reader, read }: Opened, 
   }
   const signer = (): Signer => {
     requireNewest()
-    const hints = ['make this machine a host of the repository: tidemark key add']
-    if (host === undefined) throw new Failure('key-missing', 'cannot sign: there is no host key at hand', { hints })
-    const known = findHost(ring, hostIdOf({ verifyKey: host.signingKey.verifyKey, recipient: host.identity.recipient }))
-    if (known?.lastRing === null) return { signer: known.id, key: host.signingKey }
+    const hints = ['make this machine a host of the repository: tidemark key add', 'or use the recovery kit: --kit FILE']
+    const known = host === undefined ? undefined : findHost(ring, hostIdOf({ verifyKey: host.signingKey.verifyKey, recipient: host.identity.recipient }))
+    if (host !== undefined && known?.lastRing === null) return { signer: known.id, key: host.signingKey }
+    if (kit !== undefined) return { signer: 'root', key: kit.rootKey }
+    if (host === undefined) throw new Failure('key-missing', 'cannot sign: there is neither a host key nor the recovery kit at hand', { hints })
     throw new Failure('key-missing', `cannot sign: host "${host.name}" ${known === undefined ? 'is not' : 'is no longer'} a member of the repository`, {
       hints,
     })
@@ -130,6 +136,7 @@ function keyringOf({ id, storage }: Repository, { keys, reader, read }: Opened, 
 
   return {
     ring,
+    seen: read.seen,
     readsData,
     identities,
     readers: () => {
@@ -164,15 +171,15 @@ function keyringOf({ id, storage }: Repository, { keys, reader, read }: Opened, 
     },
     sign: (purpose, message) => {
       const by = signer()
-      return Buffer.concat([Buffer.from(by.signer, 'hex'), signMessage(by.key, { purpose, repository: id, message })])
+      return Buffer.concat([Buffer.from(by.signer === 'root' ? rootId : by.signer, 'hex'), signMessage(by.key, { purpose, repository: id, message })])
     },
     verify: (purpose, message, signature) => {
       if (signature.length !== hostIdBytes + signatureBytes) throw new Failure('integrity', 'a signature has the wrong length')
       const hostId = Buffer.from(signature.subarray(0, hostIdBytes)).toString('hex')
-      const known = findHost(ring, hostId)
+      const known = hostId === rootId ? { id: 'root', name: 'recovery kit', verifyKey: ring.root, lastRing: null } : findHost(ring, hostId)
       if (known === undefined) throw new Failure('integrity', `signed by ${hostId}, which is no host of this repository`)
       if (isSignedBy(known.verifyKey, { purpose, repository: id, message }, signature.subarray(hostIdBytes))) return known
-      throw new Failure('integrity', `the signature of host "${known.name}" does not belong to these bytes`)
+      throw new Failure('integrity', `the signature of ${known.id === 'root' ? 'the recovery kit' : `host "${known.name}"`} does not belong to these bytes`)
     },
   }
 }

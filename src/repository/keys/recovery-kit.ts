@@ -8,6 +8,8 @@ export interface KitRepository {
   readonly id: string
   /** A path or `s3://bucket/prefix`; never with credentials. */
   readonly location: string
+  /** What else must be set to reach it: `AWS_REGION`, `AWS_ENDPOINT_URL_S3`. */
+  readonly variables?: Readonly<Record<string, string>>
 }
 
 /**
@@ -19,6 +21,8 @@ export function formatRecoveryKit(
   { repositories, date }: { repositories: readonly KitRepository[]; date: string },
 ): Secret {
   const place = repositories[0]?.location ?? 'REPOSITORY'
+  const variables = Object.entries(repositories[0]?.variables ?? { AWS_REGION: '…' }).map(([name, value]) => ` ${name}=${value}`)
+  const others = repositories.slice(1).map(({ location }) => `   or, the same in:  tidemark list --repo ${location} --kit THIS_FILE`)
   const page = [
     'Tidemark recovery kit',
     '',
@@ -33,9 +37,10 @@ export function formatRecoveryKit(
     'RESTORE WITH TIDEMARK',
     '',
     '1. On a machine with Node 20 or newer:  npm install -g tidemark',
-    '2. For a repository on S3, its credentials:  export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… AWS_REGION=…',
+    `2. For a repository on S3, its credentials:  export AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…${variables.join('')}`,
     '   They are not on this page; whoever owns the bucket can make new ones.',
     `3. What there is:   tidemark list --repo ${place} --kit THIS_FILE`,
+    ...others,
     `4. A dump:          tidemark restore BACKUP --repo ${place} --kit THIS_FILE --server postgres://USER@HOST/postgres`,
     `   A base backup:   tidemark restore BACKUP --repo ${place} --kit THIS_FILE --into DIRECTORY --start`,
     '',

@@ -175,6 +175,7 @@ export function readersOf({ members }: Ring): readonly AgeRecipient[] {
 
 /** A host that signs, or signed, in this repository. */
 export interface KnownHost {
+  /** `root` stands for the recovery kit, which may sign in a host's place. */
   readonly id: string
   readonly name: string
   readonly verifyKey: VerifyKey

@@ -28,14 +28,16 @@ export function sealMetadata(storage: Storage, repository: string, keyring: Keyr
   }
   const open = (key: string, sealed: Buffer): Buffer => {
     const broken = (why: string) => new Failure('integrity', `${key} ${why}`, { details: { object: key } })
-    if (sealed.length < overheadBytes || !sealed.subarray(0, magic.length).equals(magic)) throw broken('is not sealed, in a repository that is: it is not what was stored')
+    if (sealed.length < overheadBytes || !sealed.subarray(0, magic.length).equals(magic))
+      throw broken('is not sealed, in a repository that is: it is not what was stored')
     const opened = openObject(secretOf(sealed.readUInt32LE(magic.length)).secret, boundTo(key), sealed.subarray(headerBytes))
     if (opened === null) throw broken('was changed, or belongs elsewhere: it does not open with the key of this repository')
     const content = opened.subarray(signatureBytes)
     keyring.verify(purpose, Buffer.concat([boundTo(key), separator, content]), opened.subarray(0, signatureBytes))
     return content
   }
-  const shown = (object: StoredObject): StoredObject => (isMetadata(object.key) ? { ...object, sizeBytes: Math.max(0, object.sizeBytes - overheadBytes) } : object)
+  const shown = (object: StoredObject): StoredObject =>
+    isMetadata(object.key) ? { ...object, sizeBytes: Math.max(0, object.sizeBytes - overheadBytes) } : object
 
   return {
     ...bound(storage),

@@ -1,7 +1,7 @@
-import { resolve } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
 import { requireWholeCluster } from '../../repository/base/whole-cluster.ts'
 import type { BaseRestorePlan, BaseRestoreRequest } from './base-restore-request.ts'
+import { judgeTablespaces, mapTablespaces } from './map-tablespaces.ts'
 import { freeBytesAt, lookAtTarget, type TargetState } from './target-directory.ts'
 
 /** Finds out what the restore would do, and what stands in its way. Reads the leaves of the backup, and changes nothing. */
@@ -10,11 +10,9 @@ export async function planBaseRestore(request: BaseRestoreRequest, context: Cont
   const { root } = backup
   const { files, sizeBytes } = await requireWholeCluster(backup, context)
   const target = await lookAtTarget(directory)
-  const { tablespaces, unused } = mapTablespaces(request)
+  const tablespaces = mapTablespaces(request)
   const { mode, refusals } = judgeTarget(request, target)
-  for (const { to } of tablespaces) refusals.push(...(await judgeTablespace(to, mode)))
-  if (unused.length > 0) refusals.push(`the backup has no tablespace ${unused.join(', ')}, which the map names`)
-
+  refusals.push(...(await judgeTablespaces(request, { tablespaces, isNew: mode === 'new' })))
   const freeBytes = await freeBytesAt(directory)
   // Where something is there already, some of it stays.
   const isTight = mode === 'new' && freeBytes !== null && freeBytes < sizeBytes
@@ -63,31 +61,6 @@ function judgeTarget({ backup, delta }: BaseRestoreRequest, target: TargetState)
     case 'other':
       return { mode: 'new', refusals: [`${target.why}; name a directory that is empty or not there yet`] }
   }
-}
-
-/** A tablespace's directory must be as empty as the data directory, or be a part of what is gone on with. */
-async function judgeTablespace(path: string, mode: BaseRestorePlan['mode']): Promise<readonly string[]> {
-  const found = await lookAtTarget(path)
-  if (found.kind === 'absent' || found.kind === 'empty' || mode !== 'new') return []
-  return [`the directory of a tablespace, ${path}, is not empty; choose another: --tablespace-map OID=DIRECTORY`]
-}
-
-/** Unless the map says otherwise, a tablespace lies beside the data directory: its own place may be in use by the original. */
-function mapTablespaces({
-  backup,
-  directory,
-  tablespaceMap,
-}: BaseRestoreRequest): Pick<BaseRestorePlan, 'tablespaces'> & { readonly unused: readonly string[] } {
-  const left = new Set(Object.keys(tablespaceMap))
-  const tablespaces = backup.root.tablespaces
-    // One that lies in the data directory itself is restored with it.
-    .filter(({ path }) => path.startsWith('/'))
-    .map(({ oid, path }) => {
-      const key = [oid, path].find((name) => left.has(name))
-      if (key !== undefined) left.delete(key)
-      return { oid, from: path, to: key === undefined ? `${directory}-tablespaces/${oid}` : resolve(tablespaceMap[key] ?? '') }
-    })
-  return { tablespaces, unused: [...left] }
 }
 
 function describeSteps({ backup, owner }: BaseRestoreRequest, mode: BaseRestorePlan['mode'], tablespaces: number): readonly string[] {

@@ -9,6 +9,9 @@ import { putControlFile, settleDirectory } from './settle-directory.ts'
 import { beginIn, markerName } from './target-directory.ts'
 import { writeCluster } from './write-cluster.ts'
 
+/** Files that make a server follow another one. */
+const followers = new Set(['standby.signal', 'recovery.signal'])
+
 /**
  * Restores a base backup to a directory: the whole story. Where it is interrupted, the directory keeps its marker and has no `pg_control`, so no server starts in it, and the same call goes on.
  */
@@ -26,7 +29,7 @@ export async function restoreBase(request: BaseRestoreRequest, approve: (plan: B
 
   await beginIn(directory, { format: 'tidemark-restore/1', backup: plan.backup, repository: backup.root.repository, run: request.run })
   if (owner !== null) for (const path of [directory, join(directory, markerName)]) await chown(path, owner.uid, owner.gid)
-  const writtenBytes = await writeCluster(request, plan, context)
+  const writtenBytes = await writeCluster({ ...plan, ...request, step: 'restore', nameOf: (path) => (followers.has(path) ? null : path) }, context)
   const warnings = await settleDirectory(request, plan)
   await makeDurable([directory, ...plan.tablespaces.map(({ to }) => to)], context)
   await putControlFile(request)

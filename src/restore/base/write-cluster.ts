@@ -1,18 +1,18 @@
 import { chmod, chown, lchown, lstat, mkdir, open, readdir, rm, symlink, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
-import { Failure } from '../../kernel/failure.ts'
 import type { LeafEntry } from '../../packs/leaf.ts'
-import type { WantedPages } from '../../repository/base/plan-frames.ts'
+import { damagedPages } from '../../repository/base/damaged-pages.ts'
 import { startFrameWorkers, type FrameWorkers } from '../../repository/base/frame-workers.ts'
-import type { BaseRestorePlan, BaseRestoreRequest } from './base-restore-request.ts'
+import type { OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
+import type { WantedPages } from '../../repository/base/plan-frames.ts'
+import type { Repository } from '../../repository/repository.ts'
+import type { BaseRestorePlan, FileOwner } from './base-restore-request.ts'
 import { markerName } from './target-directory.ts'
 
 /** Under this name until everything else is durable. */
 export const waitingControlFile = 'global/pg_control.tidemark'
-const controlFile = 'global/pg_control'
-/** Files that make a server follow another one. */
-const followers = new Set(['standby.signal', 'recovery.signal'])
+export const controlFile = 'global/pg_control'
 /** What a server leaves that no backup holds. */
 const serverLeftovers = new Set(['postmaster.pid', 'postmaster.opts'])
 /** Pages that are planned at once. */
@@ -20,12 +20,24 @@ const batchPages = 1 << 19
 /** Files that are compared at the same time. */
 const comparedAtOnce = 8
 
+export interface ClusterWriting extends Pick<BaseRestorePlan, 'mode' | 'sizeBytes' | 'tablespaces'> {
+  readonly step: 'restore' | 'export'
+  readonly repository: Repository
+  readonly backup: OpenBaseBackup
+  /** Absolute. */
+  readonly directory: string
+  readonly owner: FileOwner | null
+  readonly threads: number
+  /** What a file of the backup is called; null for one that is left out. `pg_control` is called `waitingControlFile`, whatever this says. */
+  readonly nameOf: (path: string) => string | null
+}
+
 /** Brings the directory to what the backup holds, `pg_control` under another name. Resolves with the bytes that were fetched. Nothing is durable yet. */
-export async function writeCluster(request: BaseRestoreRequest, plan: BaseRestorePlan, context: Context): Promise<number> {
-  const { repository, backup, directory, owner, threads } = request
+export async function writeCluster(request: ClusterWriting, context: Context): Promise<number> {
+  const { repository, backup, directory, owner, threads, step, mode, sizeBytes } = request
   const begunMs = context.clock.monotonicMs()
-  context.emit({ type: 'step-begun', step: 'restore', subject: directory, expectedBytes: plan.sizeBytes })
-  await linkTablespaces(request, plan)
+  context.emit({ type: 'step-begun', step, subject: directory, expectedBytes: sizeBytes })
+  await linkTablespaces(request)
   const path = Buffer.from(directory).toString('latin1')
   await using workers = startFrameWorkers({ repository, backup, threads, directory: path, owner, signal: context.signal })
   let done = 0
@@ -33,9 +45,9 @@ export async function writeCluster(request: BaseRestoreRequest, plan: BaseRestor
   const progress = (bytes: number): void => {
     done += bytes
     fetched += bytes
-    context.emit({ type: 'step-progress', step: 'restore', doneBytes: done, expectedBytes: plan.sizeBytes })
+    context.emit({ type: 'step-progress', step, doneBytes: done, expectedBytes: sizeBytes })
   }
-  const belongs = plan.mode === 'new' ? null : new Set([markerName, waitingControlFile])
+  const belongs = mode === 'new' ? null : new Set([markerName, waitingControlFile])
   for await (const batch of inBatches(request, context)) {
     const files: LeafEntry[] = []
     for (const entry of batch) {
@@ -47,29 +59,21 @@ export async function writeCluster(request: BaseRestoreRequest, plan: BaseRestor
       } else if (entry.sizeBytes === 0) await makeEmpty(request, entry)
       else files.push(entry)
     }
-    const wanted = plan.mode === 'new' ? files : await compareAll(workers, files)
+    const wanted = mode === 'new' ? files : await compareAll(workers, files)
     done += sizeOf(files, backup.root.server.pageBytes) - sizeOf(wanted, backup.root.server.pageBytes)
     const [problem] = await workers.read(wanted, { progress })
-    if (problem !== undefined) {
-      throw new Failure(
-        problem.code,
-        `backup ${backup.root.backup.id} cannot be restored: ${problem.path === null ? '' : `${readable(problem.path)}: `}${problem.message}`,
-        {
-          hints: ['see what else is damaged, and which backup is whole: tidemark verify --all', `${directory} is half restored; no server can start in it`],
-          details: { object: problem.object, backup: backup.root.backup.id },
-        },
-      )
-    }
+    if (problem !== undefined) throw damagedPages(backup, problem, step === 'restore' ? [`${directory} is half restored; no server can start in it`] : [])
   }
   await workers.close()
   if (belongs !== null) await removeForeign(request, belongs)
   const durationSeconds = (context.clock.monotonicMs() - begunMs) / 1_000
-  context.emit({ type: 'step-ended', step: 'restore', subject: directory, durationSeconds, doneBytes: fetched })
+  context.emit({ type: 'step-ended', step, subject: directory, durationSeconds, doneBytes: fetched })
   return fetched
 }
 
 /** Before anything is written below them. */
-async function linkTablespaces(request: BaseRestoreRequest, { tablespaces, mode }: BaseRestorePlan): Promise<void> {
+async function linkTablespaces(request: ClusterWriting): Promise<void> {
+  const { tablespaces, mode } = request
   const links = join(request.directory, 'pg_tblspc')
   await makeDirectory(links, request, 0o700)
   for (const { oid, to } of tablespaces) {
@@ -81,7 +85,7 @@ async function linkTablespaces(request: BaseRestoreRequest, { tablespaces, mode 
   }
 }
 
-async function makeDirectory(path: string, { owner }: BaseRestoreRequest, mode: number): Promise<void> {
+async function makeDirectory(path: string, { owner }: ClusterWriting, mode: number): Promise<void> {
   const made = await mkdir(path, { recursive: true, mode: 0o700 })
   if (made === undefined && (await lstat(path)).isSymbolicLink()) return
   await chmod(path, mode & 0o777)
@@ -91,7 +95,7 @@ async function makeDirectory(path: string, { owner }: BaseRestoreRequest, mode: 
   for (let parent = dirname(path); made !== undefined && parent.length >= made.length; parent = dirname(parent)) await chown(parent, owner.uid, owner.gid)
 }
 
-async function makeEmpty({ directory, owner }: BaseRestoreRequest, { path, mode }: LeafEntry): Promise<void> {
+async function makeEmpty({ directory, owner }: ClusterWriting, { path, mode }: LeafEntry): Promise<void> {
   await using file = await open(Buffer.from(join(Buffer.from(directory).toString('latin1'), path), 'latin1'), 'w', 0o600)
   await file.chmod(mode & 0o777)
   if (owner !== null) await file.chown(owner.uid, owner.gid)
@@ -115,14 +119,15 @@ function sizeOf(entries: readonly WantedPages[], pageBytes: number): number {
   return bytes
 }
 
-/** The entries of the backup, many at a time; `pg_control` has another name, and what would make the copy follow the original is left out. */
-async function* inBatches({ backup }: BaseRestoreRequest, context: Context): AsyncGenerator<readonly LeafEntry[], void, undefined> {
+/** The entries of the backup, many at a time, under the names that they get. */
+async function* inBatches({ backup, nameOf }: ClusterWriting, context: Context): AsyncGenerator<readonly LeafEntry[], void, undefined> {
   let batch: LeafEntry[] = []
   let pages = 0
   for await (const entries of backup.leaves(context)) {
     for (const entry of entries) {
-      if (followers.has(entry.path)) continue
-      batch.push(entry.path === controlFile ? { ...entry, path: waitingControlFile } : { ...entry, mode: entry.mode & 0o777 })
+      const path = entry.path === controlFile ? waitingControlFile : nameOf(entry.path)
+      if (path === null) continue
+      batch.push({ ...entry, path, mode: entry.mode & 0o777 })
       pages += entry.extents.reduce((count, extent) => count + extent.pages, 0)
     }
     if (pages < batchPages) continue
@@ -134,7 +139,7 @@ async function* inBatches({ backup }: BaseRestoreRequest, context: Context): Asy
 }
 
 /** Removes what the backup does not hold: a file of an older state would come back to life. The directory itself, and those of tablespaces, stay. */
-async function removeForeign({ directory }: BaseRestoreRequest, belongs: ReadonlySet<string>): Promise<void> {
+async function removeForeign({ directory }: ClusterWriting, belongs: ReadonlySet<string>): Promise<void> {
   const walk = async (relative: string): Promise<void> => {
     const path = Buffer.from(relative === '' ? directory : join(directory, readable(relative)))
     for (const found of await readdir(path, { withFileTypes: true, encoding: 'buffer' })) {
