@@ -96,7 +96,7 @@ async function openToLook(workspace: Workspace, name: string, stack: AsyncDispos
     return await unlockRepository(await openRepository(name, storage, workspace.context.signal), settings, workspace)
   } catch (error) {
     if (!isFailure(error, 'repository-missing')) throw error
-    await requireClear(workspace, settings, { storage, id: null })
+    await requireClear(workspace, settings, { storage, repository: null })
     return { name, id: '', layout: settings.layout, storage, keyring: null }
   }
 }

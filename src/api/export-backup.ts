@@ -44,18 +44,21 @@ export async function exportBackup(workspace: Workspace, options: ExportOptions)
   const common = { repository, spaceCheck: options.spaceCheck ?? true, dryRun: options.dryRun === true }
   if (isDump(record.facts)) {
     requireNothingOfBase(found, options)
-    return exportDump({ ...common, target, manifest: await readManifest(repository.storage, record, context.signal) }, context)
+    return await exportDump({ ...common, target, manifest: await readManifest(repository.storage, record, context.signal) }, context)
   }
   const format = options.format ?? 'directory'
   const { compress, tablespaceMap = {} } = options
-  if (format === 'directory' && compress !== undefined) throw new Failure('usage-invalid', '--compress is for archives', { hints: ['add --format tar, or leave it out'] })
+  if (format === 'directory' && compress !== undefined)
+    throw new Failure('usage-invalid', '--compress is for archives', { hints: ['add --format tar, or leave it out'] })
   if (format === 'tar' && Object.keys(tablespaceMap).length > 0)
     throw new Failure('usage-invalid', '--tablespace-map is for directories; archives name the places of the original in tablespace_map', {
       hints: ['change that file after unpacking base.tar, before the server is started'],
     })
   if (/\.(tar|tgz|zst|gz)$/.test(target))
-    throw new Failure('usage-invalid', `a base backup is several files, so it is exported to a directory, not to ${target}`, { hints: ['name a directory that is not there yet'] })
-  return exportBase(
+    throw new Failure('usage-invalid', `a base backup is several files, so it is exported to a directory, not to ${target}`, {
+      hints: ['name a directory that is not there yet'],
+    })
+  return await exportBase(
     {
       ...common,
       backup: await openBaseBackup(repository, record, packKeysOf(repository.keyring, context), context),
@@ -72,7 +75,9 @@ export async function exportBackup(workspace: Workspace, options: ExportOptions)
 function requireNothingOfBase({ record: { facts } }: FoundBackup, { format, compress, tablespaceMap }: ExportOptions): void {
   const flag = format !== undefined ? '--format' : compress !== undefined ? '--compress' : tablespaceMap !== undefined ? '--tablespace-map' : null
   if (flag === null) return
-  throw new Failure('usage-invalid', `${flag} is for base backups; ${facts.id} is a dump, which is copied as pg_dump wrote it`, { hints: [`leave ${flag} out`] })
+  throw new Failure('usage-invalid', `${flag} is for base backups; ${facts.id} is a dump, which is copied as pg_dump wrote it`, {
+    hints: [`leave ${flag} out`],
+  })
 }
 
 /** What lies in a repository may be taken for its own, and what lies in a data directory for the server's. */
@@ -84,5 +89,7 @@ async function requireFreePlace({ settings }: Workspace, target: string): Promis
   }
   const server = await findEnclosingServer(dirname(place))
   if (server === null) return
-  throw new Failure('target-unsafe', `${target} lies inside the ${server.kind} ${server.path} of a PostgreSQL server`, { hints: ['name a directory outside of it'] })
+  throw new Failure('target-unsafe', `${target} lies inside the ${server.kind} ${server.path} of a PostgreSQL server`, {
+    hints: ['name a directory outside of it'],
+  })
 }

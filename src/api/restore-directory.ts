@@ -6,6 +6,7 @@ import { findServerPrograms } from '../postgres/server-programs.ts'
 import { findAccount } from '../postgres/system-account.ts'
 import { packKeysOf } from '../repository/base/base-keys.ts'
 import { openBaseBackup } from '../repository/base/open-base-backup.ts'
+import { requirePageKeys } from '../repository/base/page-keys.ts'
 import type { BaseRestorePlan, BaseRestoreRequest, FileOwner } from '../restore/base/base-restore-request.ts'
 import { restoreBase } from '../restore/base/restore-base.ts'
 import { startRestored, type StartedCopy } from '../restore/base/start-restored.ts'
@@ -74,10 +75,12 @@ export async function restoreDirectory(workspace: Workspace, options: RestoreDir
     })
   }
   const directory = resolve(machine.cwd, options.into)
+  const backup = await openBaseBackup(found.repository, found.record, packKeysOf(found.repository.keyring, context), context)
+  await requirePageKeys(backup)
   const request: BaseRestoreRequest = {
     run: newRunId(context),
     repository: found.repository,
-    backup: await openBaseBackup(found.repository, found.record, packKeysOf(found.repository.keyring, context), context),
+    backup,
     directory,
     delta: options.delta === true,
     tablespaceMap: options.tablespaceMap ?? {},

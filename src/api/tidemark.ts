@@ -128,7 +128,8 @@ function verbs(call: Call): Omit<Tidemark, 'config' | typeof Symbol.asyncDispose
       call(signal, async (workspace) => (await undoRestore(workspace, { ...scope, ...(run === undefined ? {} : { run }), dryRun: true })).plan),
     undo: (run, { signal, ...scope } = {}) =>
       call(signal, async (workspace) => (await undoRestore(workspace, { ...scope, ...(run === undefined ? {} : { run }) })).plan),
-    planExport: (wanted, { signal, ...options }) => call(signal, async (workspace) => (await exportBackup(workspace, { ...options, wanted, dryRun: true })).plan),
+    planExport: (wanted, { signal, ...options }) =>
+      call(signal, async (workspace) => (await exportBackup(workspace, { ...options, wanted, dryRun: true })).plan),
     exportBackup: (wanted, { signal, ...options }) =>
       call(signal, async (workspace) => {
         const { plan, result } = await exportBackup(workspace, { ...options, wanted })

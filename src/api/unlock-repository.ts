@@ -21,7 +21,7 @@ export async function unlockRepository(
   const { context } = workspace
   const { storage } = repository
   if (!(await hasKeyring(storage, context))) {
-    await requireClear(workspace, settings, { storage, id: repository.id })
+    await requireClear(workspace, settings, { storage, repository })
     return repository
   }
   if (settings.isClear)
@@ -49,33 +49,40 @@ function warnOfStrangers({ ring }: Keyring, { settings, context }: Workspace): v
   }
 }
 
-/**
- * Throws unless a repository without keyring may be in clear: it was chosen so; or nobody asked for sealed backups, and there are backups in clear already, or no key of this host.
- * `id`: null where there is no repository yet.
- */
-export async function requireClear(
-  { settings: { encryption }, context }: Workspace,
-  settings: Pick<RepositorySettings, 'name' | 'isClear'>,
-  { storage, id }: { readonly storage: Storage; readonly id: string | null },
+/** Throws `integrity` when this host saw a keyring in a repository that has none. */
+export async function requireNotGone(
+  { settings: { encryption } }: Pick<Workspace, 'settings'>,
+  { storage, id }: Pick<Repository, 'storage' | 'id'>,
 ): Promise<void> {
   const { hostKey } = encryption
-  if (hostKey !== null && id !== null && (await isThere(`${hostKey.path}.seen`))) {
-    const { memoryOf } = await import('./read-keys.ts')
-    const seen = await memoryOf(hostKey.path).recall(id)
-    if (seen !== undefined) {
-      throw new Failure('integrity', `the keys of the repository at ${storage.location} are gone: this host saw ring ${seen.number}`, {
-        hints: ['bring .tidemark/keys back from a copy of the repository', 'without the rings nothing that was sealed can be opened'],
-      })
-    }
-  }
+  if (hostKey === null || !(await isThere(`${hostKey.path}.seen`))) return
+  const { memoryOf } = await import('./read-keys.ts')
+  const seen = await memoryOf(hostKey.path).recall(id)
+  if (seen === undefined) return
+  throw new Failure('integrity', `the keys of the repository at ${storage.location} are gone: this host saw ring ${seen.number}`, {
+    hints: ['bring .tidemark/keys back from a copy of the repository', 'without the rings nothing that was sealed can be opened'],
+  })
+}
+
+/**
+ * Throws unless a repository without keyring may be in clear: it was chosen so; or nobody asked for sealed backups, and there are backups in clear already, or no key of this host.
+ * `repository`: null where there is none yet.
+ */
+export async function requireClear(
+  workspace: Workspace,
+  settings: Pick<RepositorySettings, 'name' | 'isClear'>,
+  { storage, repository }: { readonly storage: Storage; readonly repository: Repository | null },
+): Promise<void> {
+  const { hostKey, wanted } = workspace.settings.encryption
+  if (repository !== null) await requireNotGone(workspace, repository)
   if (settings.isClear) return
   const inClear = `or store in clear on purpose: encryption: none below repositories: ${settings.name}: in the configuration`
-  if (encryption.wanted === 'sealed') {
+  if (wanted === 'sealed') {
     throw new Failure('key-missing', `sealed backups are asked for, and the repository at ${storage.location} has no keyring`, {
       hints: ['make it: tidemark key init', inClear],
     })
   }
-  if (hostKey === null || !(await isThere(hostKey.path)) || (id !== null && (await hasLog(storage, context.signal)))) return
+  if (hostKey === null || !(await isThere(hostKey.path)) || (repository !== null && (await hasLog(storage, workspace.context.signal)))) return
   throw new Failure(
     'key-missing',
     `this host has a key (${hostKey.path}), and the repository at ${storage.location} has no keyring: its backups would lie in clear`,

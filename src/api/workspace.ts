@@ -168,7 +168,7 @@ async function openOne(settings: RepositorySettings, workspace: Workspace, creat
   try {
     const repository = await openRepository(settings.name, storage, context.signal).catch(async (error: unknown) => {
       if (create === false || !isFailure(error, 'repository-missing')) throw error
-      await requireClear(workspace, settings, { storage, id: null })
+      await requireClear(workspace, settings, { storage, repository: null })
       if (create !== true) await create()
       return openOrCreateRepository(settings.name, storage, settings.layout, context)
     })

@@ -3,6 +3,7 @@ import type { ExportPlan, ExportResult } from '../restore/export/export-request.
 import type { ExportFlags } from './commands/export.ts'
 import { parseTablespaceMap } from './option-values.ts'
 import { formatBytes, formatCount, formatDuration, formatUtc, printable, table } from './render/format.ts'
+import { asWord } from './render/next-command.ts'
 import type { Output } from './render/output.ts'
 import type { Runtime } from './runtime.ts'
 
@@ -53,5 +54,5 @@ function renderResult(output: Output, plan: ExportPlan, result: ExportResult): v
   for (const { path, sizeBytes } of result.outputs.slice(0, 20)) output.line(`  ${printable(path)}  ${formatBytes(sizeBytes)}`)
   if (result.outputs.length > 20) output.line(`  … and ${formatCount(result.outputs.length - 20)} more`)
   for (const warning of result.warnings) output.line(`${output.paint('yellow', '!')} ${printable(warning)}`)
-  if (result.check !== null) output.line(`  check it without Tidemark: ${printable(result.check)}`)
+  if (result.check !== null) output.line(`  check it without Tidemark: ${printable(result.check.map(asWord).join(' '))}`)
 }

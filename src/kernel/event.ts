@@ -16,6 +16,19 @@ export type Event =
   | { type: 'tool-line'; tool: string; line: string }
   | { type: 'retry'; operation: string; attempt: number; waitMs: number; reason: string }
 
-export type Step = 'dump' | 'base-backup' | 'upload' | 'read-back' | 'fetch' | 'restore' | 'safety-backup' | 'validate' | 'compare' | 'swap' | 'start-server' | 'test-storage' | 'export'
+export type Step =
+  | 'dump'
+  | 'base-backup'
+  | 'upload'
+  | 'read-back'
+  | 'fetch'
+  | 'restore'
+  | 'safety-backup'
+  | 'validate'
+  | 'compare'
+  | 'swap'
+  | 'start-server'
+  | 'test-storage'
+  | 'export'
 
 export type Emit = (event: Event) => void

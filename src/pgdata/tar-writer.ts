@@ -21,7 +21,10 @@ export interface BaseTarFormat {
 const owner = 'postgres'
 
 /** The archive of a base backup, as a server sends it and `createBaseTarReader` reads it. A file's pieces come one after the other, from its beginning to its end; anything else is an `integrity` failure. */
-export async function* formatBaseTar(pieces: AsyncIterable<BaseTarPiece>, { prefix, modifiedSeconds }: BaseTarFormat): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* formatBaseTar(
+  pieces: AsyncIterable<BaseTarPiece>,
+  { prefix, modifiedSeconds }: BaseTarFormat,
+): AsyncGenerator<Uint8Array, void, undefined> {
   let open: { readonly path: string; readonly sizeBytes: number } | null = null
   let at = 0
   for await (const { entry, offset, bytes } of pieces) {

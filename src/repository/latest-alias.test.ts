@@ -48,6 +48,11 @@ describe('the link to the latest backup', () => {
     expect(await links()).toEqual({ 'latest_backup.dump': 'one.dump' })
     await backUp('nexo', 'two.sql')
     expect(await links()).toEqual({ 'latest_backup.sql': 'two.sql' })
+    // A keyring was made, and the link to what is in clear goes.
+    await backUp('nexo', 'three.dump.zst.age')
+    expect(await links()).toEqual({ 'latest_backup.dump.zst.age': 'three.dump.zst.age' })
+    await backUp('nexo', 'four.dump.zst')
+    expect(await links()).toEqual({ 'latest_backup.dump.zst': 'four.dump.zst' })
   })
 
   test('never leads from one cluster into another: with several each has its own, and the shared one goes with the run of the cluster it named', async () => {

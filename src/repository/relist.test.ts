@@ -167,3 +167,51 @@ describe('a run that died', () => {
     expect(await room.keys()).toEqual([])
   })
 })
+
+describe.for(['custom', 'directory'] as const)('sealed files of a %s dump are treated as those in clear', (format) => {
+  const sealed = { format, isSealed: true } as const
+
+  test('listed again, and then found whole', async () => {
+    const room = await scene()
+    await room.run('1', sealed)
+    await room.run('2', { ...sealed, until: 'commit' })
+    const before = await room.keys()
+    const lease = await room.next()
+    expect(await room.keys()).toEqual(before)
+    expect(await room.listed()).toEqual({ 1: 'verified', 2: 'stored' })
+    expect(lease.state().backups.get('2')?.problems).toEqual([])
+    expect(warnings(room)).toEqual([expect.stringMatching(/^backup-relisted: .*listed again; read it back/)])
+  })
+
+  test('swept to the last one where the run died before it was whole, and beside those of a living backup', async () => {
+    const room = await scene()
+    await room.run('1', sealed)
+    const before = await room.keys()
+    await room.run('2', { ...sealed, until: 'info' })
+    expect((await room.keys()).length).toBeGreaterThan(before.length)
+    await room.next()
+    expect(await room.keys()).toEqual(before)
+  })
+
+  test('kept where the sealed .info lies beside the dump and its manifest is gone', async () => {
+    const room = await scene()
+    await room.run('1', { ...sealed, until: 'manifest' })
+    const before = await room.keys()
+    expect(before).toContain('1.info.age')
+    const lease = await room.next()
+    expect(await room.keys()).toEqual(before)
+    expect(lease.state().sparedKeys.has('1.info.age')).toBe(true)
+    expect(warnings(room).at(-1)).toMatch(/^orphans-spared: 1\.d(ump\.age|\/) .* is kept/)
+  })
+
+  test('and their names are in use, whoever died under them', async () => {
+    const room = await scene()
+    await room.run('1', sealed)
+    const dead = { cluster: 'other', run: '2', verb: 'backup', objects: () => ['1.dump.age', '1.d/', '1.info.age', '1.globals.sql.age', 'own.info.age'] }
+    await takeLease(room.storage, dead, gone, room.context)
+    await room.storage.put('own.info.age', bytes)
+    const before = await room.keys()
+    await takeLease(room.storage, { ...dead, run: '3', objects: () => [] }, gone, room.context)
+    expect(await room.keys()).toEqual(before.filter((key) => key !== 'own.info.age'))
+  })
+})

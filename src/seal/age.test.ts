@@ -66,6 +66,20 @@ describe('a sealed file', () => {
     await expect(collect(sealing.seal(chunked(sampleBytes(3), 3)))).rejects.toThrow('one file only')
   })
 
+  it('opens with its own key in the run that sealed it, until that is forgotten, and takes no other file for it', async () => {
+    const strangers = { recipients: [generateAgeIdentity().recipient] }
+    const [one, other] = [await beginAge(strangers), await beginAge(strangers)]
+    const plain = sampleBytes(100_000)
+    const sealed = await collect(one.seal(chunked(plain, 10_000)))
+    expect((await collect(decryptAge(chunked(sealed, 10_000), { fileKey: one.fileKey }))).equals(plain)).toBe(true)
+    await expect(collect(decryptAge(chunked(sealed, 10_000), { fileKey: other.fileKey, identities: [mine] }))).rejects.toMatchObject({ code: 'integrity' })
+    one.fileKey.forget()
+    await expect(collect(decryptAge(chunked(sealed, 10_000), { fileKey: one.fileKey }))).rejects.toThrow('forgotten')
+    // What is still to be sealed does not need it.
+    other.fileKey.forget()
+    expect((await collect(other.seal(chunked(plain, 10_000)))).length).toBe(other.sealedBytes(plain.length))
+  })
+
   it('passes on the error of its source, and closes the source when it is left', async () => {
     const broken = async function* () {
       yield sampleBytes(10)

@@ -17,7 +17,10 @@ const compress = promisify(deflateRaw)
  * gzip as one member, made by several cores: each block is compressed by itself up to a byte's border (as pigz does with --independent). For readers that stop at the end of the first
  * member, or never end there, as `pg_verifybackup` 18 does. What is kept in a repository is written as many members (`gzip-members.ts`), which can be read by several cores, too.
  */
-export async function* compressGzipFile(source: AsyncIterable<Uint8Array>, { level, workers, signal }: GzipOptions): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* compressGzipFile(
+  source: AsyncIterable<Uint8Array>,
+  { level, workers, signal }: GzipOptions,
+): AsyncGenerator<Uint8Array, void, undefined> {
   const work = async (block: Uint8Array): Promise<{ readonly block: Uint8Array; readonly packed: Buffer }> => ({
     block,
     packed: await compress(block, { level, finishFlush: constants.Z_SYNC_FLUSH, chunkSize: blockBytes / 2 }),

@@ -155,7 +155,7 @@ describe('verifying a base backup', () => {
     const storage = newStorage()
     const noisy = contextFor(events)
     const kept = randomBytes(200_000)
-    const much = ['a', 'b', 'c', 'd', 'e', 'f'].map((name): [string, Buffer] => [name, randomBytes(3 << 20)])
+    const much = ['a', 'b', 'c', 'd', 'e', 'f'].map((name): [string, Buffer] => [name, randomBytes(1 << 20)])
     await takeBase(storage, { run: 'full', files: new Map([...much, ['kept', kept]]) }, noisy)
     await takeBase(storage, { run: 'incr', files: new Map([['kept', kept]]) }, noisy)
     await deleteBase(storage, 'full', noisy)

@@ -8,7 +8,7 @@ import { memoryStorage } from '../../src/storage/memory.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import { faultyStorage, type FaultPlan, type Operation } from '../support/faulty-storage.ts'
 import { orphansIn, putPicture, repositoryProblems, samePicture, takePicture, wholeButUncommitted, type Picture } from '../support/repository-state.ts'
-import { sealedRoom } from '../support/sealed-room.ts'
+import { sealedPlace } from '../support/sealed-place.ts'
 import { sweptPlaces } from '../support/sweep-places.ts'
 import { backupOf, clusterName, sweepRoom, type SweepRoom } from '../support/sweep-room.ts'
 import { eachOf, endingOf, everyPlan, isComplete, nameOf, seeded } from '../support/sweep.ts'
@@ -48,7 +48,7 @@ describe.for(['everything', 'metadata'] as const)('a sealed backup of a host tha
     { timeout: isComplete ? 3_600_000 : 240_000 },
     async () => {
       const storage = memoryStorage({ clock: systemClock })
-      const sealed = await sealedRoom(room, storage, reads)
+      const sealed = await sealedPlace(room, storage, reads)
       await backupOf(sealed.workspace())
       const { keyring: reader } = await sealed.opened({ kit: sealed.kit, host: sealed.host })
       const base = await takePicture(storage)

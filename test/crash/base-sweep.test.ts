@@ -152,7 +152,7 @@ async function history(): Promise<Scene> {
 async function sparse(): Promise<Scene> {
   const storage = newStorage()
   const kept = randomBytes(20_000)
-  const much = ['a', 'b', 'c', 'd', 'e', 'f'].map((name): [string, Buffer] => [name, randomBytes(2 << 20)])
+  const much = ['a', 'b', 'c', 'd', 'e', 'f'].map((name): [string, Buffer] => [name, randomBytes(1 << 20)])
   await takeBase(storage, { run: 'full', files: new Map([...much, ['kept', kept]]) }, context)
   await takeBase(storage, { run: 'incr', files: new Map([['kept', kept]]) }, context)
   await deleteBase(storage, 'full', context)

@@ -22,7 +22,7 @@ import { posixStorage } from '../../src/storage/posix.ts'
 import type { Storage } from '../../src/storage/storage.ts'
 import { embeddedDrills } from '../support/embedded-drills.ts'
 import { collect } from '../support/streams.ts'
-import { sealedRoom, type SealedRoom } from '../support/sealed-room.ts'
+import { sealedPlace, type SealedPlace } from '../support/sealed-place.ts'
 import { backupOf, clusterName, sweepRoom, type SweepRoom } from '../support/sweep-room.ts'
 
 let room: SweepRoom
@@ -64,7 +64,7 @@ async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   yield bytes
 }
 
-async function stateOf({ repository }: SealedRoom, id: string): Promise<string | undefined> {
+async function stateOf({ repository }: SealedPlace, id: string): Promise<string | undefined> {
   return (await readClusterLog(repository.storage, clusterName, room.context)).backups.get(id)?.state
 }
 
@@ -74,7 +74,7 @@ async function rowsOf(database: string): Promise<number> {
   return Number(row?.rows)
 }
 
-async function restoreAs(sealed: SealedRoom, name: string, backup: string, options: Parameters<typeof restoreBackup>[1] = {}): Promise<void> {
+async function restoreAs(sealed: SealedPlace, name: string, backup: string, options: Parameters<typeof restoreBackup>[1] = {}): Promise<void> {
   made.push(name)
   const { result } = await restoreBackup(sealed.workspace({ realDump: true }), { backup, as: name, validate: 'content', ...options })
   expect(result).toMatchObject({ database: name, errors: [], validation: 'content' })
@@ -89,7 +89,7 @@ describe.each([
 ] as const satisfies readonly (readonly [string, Partial<DumpSettings>, readonly string[]])[])('a sealed dump, %s', (_name, settings, expected) => {
   it('lies there sealed to the last file, and is verified and restored', { timeout: 120_000 }, async () => {
     const storage = memory()
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     const workspace = sealed.workspace({ realDump: true, cluster: { dump: { ...dump, ...settings } } })
     const backup = await backupOf(workspace)
     expect(backup).toMatchObject({ state: 'verified', encryption: 'age', partial: false })
@@ -119,7 +119,7 @@ describe.each([
 describe('a sealed repository', () => {
   it('proves a backup, gives one table back, and takes a sealed safety backup of what it replaces', { timeout: 240_000 }, async () => {
     const storage = memory()
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     const workspace = sealed.workspace({ realDump: true })
     const approve = async () => undefined
     const backup = await backupOf(workspace)
@@ -147,7 +147,7 @@ describe('a sealed repository', () => {
   })
 
   it('has roles of sealed globals in the server of its own that a drill starts', { timeout: 240_000 }, async () => {
-    const sealed = await sealedRoom(room, memory())
+    const sealed = await sealedPlace(room, memory())
     const { TIDEMARK_CACHE_DIR: cacheDirectory = '' } = await embeddedDrills()
     // The server runs under another account, which must be able to pass.
     const workDirectory = await mkdtemp(join(tmpdir(), 'tidemark-drilled-'))
@@ -161,7 +161,7 @@ describe('a sealed repository', () => {
 
   it('says of the same file another size and digest in each repository, and names it as it is there', { timeout: 120_000 }, async () => {
     const [clear, storage] = [memory(), memory()]
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     const workspace = sealed.workspace({ cluster: { repositories: ['main', 'clear'] } })
     const { main } = workspace.settings.repositories
     if (main === undefined) throw new Error('no repository')
@@ -183,7 +183,7 @@ describe('a sealed repository', () => {
 
   it('takes a file that somebody put in the place of a dump for damage, whoever sealed it', { timeout: 120_000 }, async () => {
     const storage = memory()
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     const first = await backupOf(sealed.workspace())
     const second = await backupOf(sealed.workspace())
     const plain = await collect(decryptAge(pieces(await bytesOf(storage, first.key)), { identities: [sealed.kit.identity] }))
@@ -207,7 +207,7 @@ describe('a sealed repository', () => {
 
   it('says which part of a directory dump was changed', { timeout: 120_000 }, async () => {
     const storage = memory()
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     const workspace = sealed.workspace({ realDump: true, cluster: { dump: { ...dump, format: 'directory', compression: { method: 'gzip', level: 1 } } } })
     const backup = await backupOf(workspace)
     const part = (await contentKeys(storage)).find((key) => key.endsWith('.dat.gz.age')) ?? ''
@@ -223,7 +223,7 @@ describe('a sealed repository', () => {
 describe('a write-only host', () => {
   it('reads back what it just sealed, and later can only compare stored bytes, which raises no state', { timeout: 120_000 }, async () => {
     const storage = memory()
-    const sealed = await sealedRoom(room, storage, 'metadata')
+    const sealed = await sealedPlace(room, storage, 'metadata')
     const events: Event[] = []
     const workspace = sealed.workspace({ emit: (event) => events.push(event) })
     const read = await backupOf(workspace)
@@ -252,7 +252,7 @@ describe('a write-only host', () => {
 
   it('restores nothing and drills nothing, and says so before anything is written', { timeout: 120_000 }, async () => {
     const storage = memory()
-    const sealed = await sealedRoom(room, storage, 'metadata')
+    const sealed = await sealedPlace(room, storage, 'metadata')
     const backup = await backupOf(sealed.workspace())
     const before = await contentKeys(storage)
     const database = room.source.target.database
@@ -269,13 +269,13 @@ describe('a sealed file on disk', () => {
   it('is verified and restored with an identity of its readers, and with no other', { timeout: 120_000 }, async () => {
     const root = join(room.directory, `files-${made.length}`)
     const storage = posixStorage({ root })
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     const backup = await backupOf(sealed.workspace())
     const file = join(room.directory, 'carried-away.dump.zst.age')
     await writeFile(file, await readFile(join(root, backup.key)))
 
     const clear = memory()
-    const carried = (keys: Parameters<SealedRoom['workspace']>[0]) => ({ ...sealed.workspace({ realDump: true, ...keys }), openStorage: async () => clear })
+    const carried = (keys: Parameters<SealedPlace['workspace']>[0]) => ({ ...sealed.workspace({ realDump: true, ...keys }), openStorage: async () => clear })
     const kit = carried({ keys: { identities: [sealed.kit.identity] } })
     const stranger = carried({ keys: { identities: [generateAgeIdentity()] } })
     const nobody = carried({ keys: {} })
@@ -292,7 +292,7 @@ describe('a sealed file on disk', () => {
 
   it('is one that the line of `show` opens', { timeout: 120_000 }, async () => {
     const storage = posixStorage({ root: join(room.directory, 'shown') })
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     const backup = await backupOf(sealed.workspace())
     const { open } = await showBackup(sealed.workspace(), { backup: backup.id })
     expect(open).toBe(`age -d -i IDENTITY '${backup.path}' | zstd -dc | pg_restore --dbname=restored`)
@@ -303,7 +303,7 @@ describe('a sealed file on disk', () => {
 describe('dumps of others, taken into a sealed repository', () => {
   it('are sealed when they are copied in, and known again by what they were', { timeout: 120_000 }, async () => {
     const storage = posixStorage({ root: join(room.directory, 'adopting') })
-    const sealed = await sealedRoom(room, storage, 'metadata')
+    const sealed = await sealedPlace(room, storage, 'metadata')
     const directory = join(room.directory, 'old')
     await oldDumps(directory)
     const outcome = await adopt(sealed, directory)
@@ -322,7 +322,7 @@ describe('dumps of others, taken into a sealed repository', () => {
   it('stay in clear where they lie in it, which is said', { timeout: 120_000 }, async () => {
     const root = join(room.directory, 'adopting-in-place')
     const storage = posixStorage({ root })
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     await oldDumps(join(root, 'old'))
     const before = await contentKeys(storage)
     const outcome = await adopt(sealed, join(root, 'old'), root)
@@ -334,10 +334,10 @@ describe('dumps of others, taken into a sealed repository', () => {
 
   it('come from another sealed repository, where a key of it is at hand: sealed anew, to the readers here', { timeout: 120_000 }, async () => {
     const elsewhere = join(room.directory, 'elsewhere')
-    const other = await sealedRoom(room, posixStorage({ root: elsewhere }))
+    const other = await sealedPlace(room, posixStorage({ root: elsewhere }))
     const old = await backupOf(other.workspace())
     const storage = posixStorage({ root: join(room.directory, 'adopting-sealed') })
-    const sealed = await sealedRoom(room, storage)
+    const sealed = await sealedPlace(room, storage)
     const { host } = sealed
     expect((await adopt(sealed, elsewhere)).repositories).toMatchObject([
       { files: [{ verdict: 'refused', reason: expect.stringMatching(/none of the keys/) }] },
@@ -361,7 +361,7 @@ async function oldDumps(directory: string): Promise<void> {
   await writeFile(join(directory, 'shop_20250102_030405.globals.sql'), 'CREATE ROLE nobody_here;\n')
 }
 
-async function adopt(sealed: SealedRoom, directory: string, root?: string, keys: KeysAtHand = { host: sealed.host }) {
+async function adopt(sealed: SealedPlace, directory: string, root?: string, keys: KeysAtHand = { host: sealed.host }) {
   const workspace = sealed.workspace({ keys })
   const { main } = workspace.settings.repositories
   if (main === undefined || main.storage.kind !== 'posix') throw new Error('no repository')

@@ -65,7 +65,7 @@ export async function takeBase(
     const newest = full ? undefined : livingBackups(lease.state()).find(({ state }) => state !== 'damaged')
     const prior = newest === undefined ? null : await openBaseBackup(repository, newest, null, context)
     const at = startedAt ?? `2026-11-21T10:00:00.${String(lease.epoch).padStart(3, '0')}Z`
-    const stored = await storeFiles(storage, wholeCluster(files), { run, prior, context, startedAt: at })
+    const stored = await storeFiles(storage, wholeCluster(files), { run, prior, context, startedAt: at, threads: 1 })
     if (until === 'commit') return lease
     const { facts, manifest } = stored.backup.record
     await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts, manifest, run })

@@ -31,6 +31,7 @@ export interface StoreFilesOptions {
   /** Bytes that come at once. */
   readonly chunkBytes?: number
   readonly pageBytes?: number
+  readonly threads?: number
   /** When it began; two of one moment have no order. */
   readonly startedAt?: string
   /** Hands the files over in another way than byte by byte. */
@@ -39,9 +40,9 @@ export interface StoreFilesOptions {
 
 /** Stores files as a base backup does, without a server, and opens what was stored. */
 export async function storeFiles(storage: Storage, files: TestFiles, options: StoreFilesOptions): Promise<TestBackup> {
-  const { run, prior, context, keys = null, chunkBytes = 70_000, pageBytes = 8_192, startedAt = '2026-11-21T10:00:00.000Z' } = options
+  const { run, prior, context, keys = null, chunkBytes = 70_000, pageBytes = 8_192, threads = 2, startedAt = '2026-11-21T10:00:00.000Z' } = options
   const repository = await openOrCreateRepository('local', storage, 'flat', context)
-  await using store = createPageStore({ repository, cluster: 'main', run, keys: keys?.seal ?? null, pageBytes, threads: 2, level: 1, prior }, context)
+  await using store = createPageStore({ repository, cluster: 'main', run, keys: keys?.seal ?? null, pageBytes, threads, level: 1, prior }, context)
   const { into = (pages: PageStore) => streamFiles(pages, files, chunkBytes) } = options
   await into(store)
   const pages = await store.finish()

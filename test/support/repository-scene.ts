@@ -20,10 +20,26 @@ export const bytes = Buffer.from('a dump')
 export const repositoryId = '0123456789abcdef0123456789abcdef'
 const sha256Of = (content: Uint8Array) => createHash('sha256').update(content).digest('hex')
 
-function facts(id: string, { stem, format, content }: { stem: string; format: BackupFacts['format']; content: Uint8Array }): BackupFacts {
-  const fileName = format === 'directory' ? `${stem}.d` : `${stem}.dump`
+interface RunFile {
+  readonly stem: string
+  readonly format: BackupFacts['format']
+  readonly content: Uint8Array
+  readonly isSealed: boolean
+}
+
+function facts(id: string, { stem, format, content, isSealed }: RunFile): BackupFacts {
+  const fileName = format === 'directory' ? `${stem}.d` : `${stem}.dump${isSealed ? '.age' : ''}`
   const times = { startedAt: `2026-11-21T10:0${id}:00.000Z`, endedAt: `2026-11-21T10:0${id}:30.000Z` }
-  return backupFacts(id, { ...times, key: fileName, fileName, format, sizeBytes: 6, storedBytes: content.length, checksum: `sha256:${sha256Of(content)}` })
+  return backupFacts(id, {
+    ...times,
+    key: fileName,
+    fileName,
+    format,
+    sizeBytes: 6,
+    storedBytes: content.length,
+    checksum: `sha256:${sha256Of(content)}`,
+    encryption: isSealed ? 'age' : null,
+  })
 }
 
 export interface RunOptions {
@@ -33,6 +49,8 @@ export interface RunOptions {
   /** Of its file names; the run's id when absent. */
   readonly stem?: string
   readonly content?: Uint8Array
+  /** Its files have the names of sealed ones. */
+  readonly isSealed?: boolean
 }
 
 export interface Scene {
@@ -72,21 +90,22 @@ export async function scene(): Promise<Scene> {
     context,
     keys,
     next,
-    async run(id, { until, format = 'custom', verb = 'backup', stem = id, content = bytes } = {}) {
-      const backup = facts(id, { stem, format, content })
-      const contents = format === 'directory' ? [`${stem}.d/toc.dat`, `${stem}.d/1.dat`] : [`${stem}.dump`]
-      const objects = [format === 'directory' ? `${stem}.d/` : `${stem}.dump`, `${stem}.info`, `${stem}.globals.sql`]
+    async run(id, { until, format = 'custom', verb = 'backup', stem = id, content = bytes, isSealed = false } = {}) {
+      const backup = facts(id, { stem, format, content, isSealed })
+      const named = (key: string) => (isSealed ? `${key}.age` : key)
+      const contents = (format === 'directory' ? [`${stem}.d/toc.dat`, `${stem}.d/1.dat`] : [`${stem}.dump`]).map(named)
+      const objects = [format === 'directory' ? `${stem}.d/` : named(`${stem}.dump`), named(`${stem}.info`), named(`${stem}.globals.sql`)]
       const lease = await takeLease(storage, { cluster: 'nexo', run: id, verb, objects: () => objects }, gone, context)
       for (const key of contents) await storage.put(key, content)
-      await storage.put(`${stem}.globals.sql`, bytes)
+      await storage.put(named(`${stem}.globals.sql`), bytes)
       if (until === 'info') return lease
-      await storage.put(`${stem}.info`, bytes)
+      await storage.put(named(`${stem}.info`), bytes)
       if (until === 'manifest') return lease
       const sha256 = sha256Of(content)
       const files: StoredFile[] = [
         ...contents.map((key) => ({ key, role: format === 'directory' ? ('part' as const) : ('dump' as const), sizeBytes: content.length, sha256 })),
-        { key: `${stem}.globals.sql`, role: 'globals', sizeBytes: bytes.length, sha256: sha256Of(bytes) },
-        { key: `${stem}.info`, role: 'info', sizeBytes: bytes.length, sha256: '' },
+        { key: named(`${stem}.globals.sql`), role: 'globals', sizeBytes: bytes.length, sha256: sha256Of(bytes) },
+        { key: named(`${stem}.info`), role: 'info', sizeBytes: bytes.length, sha256: '' },
       ]
       const manifest = encodeManifest({
         format: 'tidemark-manifest/1',

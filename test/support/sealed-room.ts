@@ -1,54 +1,64 @@
-import { mkdtemp } from 'node:fs/promises'
+import { createHash } from 'node:crypto'
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Workspace } from '../../src/api/workspace.ts'
-import { createKeyring, type CreatedKeyring } from '../../src/repository/keys/create-keyring.ts'
-import type { HostKey } from '../../src/repository/keys/key-file.ts'
-import { openKeyring } from '../../src/repository/keys/keyring.ts'
-import type { KeysAtHand } from '../../src/repository/keys/keys-at-hand.ts'
-import type { Member } from '../../src/repository/keys/ring.ts'
-import { openOrCreateRepository, withKeyring, type Repository } from '../../src/repository/repository.ts'
-import type { Storage } from '../../src/storage/storage.ts'
-import type { RoomOptions, SweepRoom } from './sweep-room.ts'
+import type { InitKeysOutcome } from '../../src/api/keys/init-keys.ts'
+import { tidemarkRoom, urlOf, type TidemarkRoom } from './tidemark-cli.ts'
+import type { ConnectionTarget } from '../../src/postgres/target.ts'
 
-/** A new sealed repository in a sweep room, and verbs on it with the keys that one brings. */
-export interface SealedRoom {
-  readonly kitFile: string
-  readonly kit: CreatedKeyring['kit']
-  readonly host: HostKey
-  /** With all the keyring can do here. */
-  readonly repository: Repository
-  /** The repository as other keys show it. */
-  opened(keys: KeysAtHand): Promise<Repository>
-  /** The host's workspace, or that of whoever brings other keys. */
-  workspace(options?: RoomOptions & { readonly keys?: KeysAtHand; readonly storage?: Storage }): Workspace
+/** A machine whose repository is sealed: kit and host key lie outside of it. */
+export interface SealedRoom extends AsyncDisposable {
+  readonly room: TidemarkRoom
+  readonly kit: string
+  readonly hostKey: string
+  readonly keys: InitKeysOutcome
 }
 
-export async function sealedRoom(room: SweepRoom, storage: Storage, reads: Member['reads'] = 'everything'): Promise<SealedRoom> {
-  const directory = await mkdtemp(join(room.directory, 'keys-'))
-  const repository = await openOrCreateRepository('main', storage, 'flat', room.context)
-  const kitFile = join(directory, 'kit.txt')
-  const { kit, host, keyring } = await createKeyring(
-    repository,
-    { kitFile, host: { name: 'db1', keyFile: join(directory, 'host.key'), reads }, members: [] },
-    room.context,
-  )
-  if (host === null) throw new Error('this room has a host')
-  return {
-    kitFile,
-    kit,
-    host,
-    repository: withKeyring(repository, keyring),
-    opened: async (keys) => withKeyring(repository, await openKeyring(repository, keys, room.context)),
-    workspace: ({ keys = { host }, storage: other = storage, ...options } = {}) => {
-      const workspace = room.workspace(other, options)
-      const { main } = workspace.settings.repositories
-      if (main === undefined) throw new Error('this room has a repository')
-      const settings: Workspace['settings'] = {
-        ...workspace.settings,
-        repositories: { main: { ...main, isClear: false } },
-        encryption: { ...workspace.settings.encryption, wanted: 'sealed' },
-      }
-      return { ...workspace, settings, keys: async () => keys }
-    },
+/** The cluster is called `main` and files after their backup, so that nothing in the repository is named after the database. */
+export const sealedConfig = `
+clusters: { main: { url: "env:DATABASE_URL", dump: { name: "<id>" } } }
+repositories: { local: { path: ./backups } }
+encryption: {}
+`
+
+export async function sealedRoom(target: ConnectionTarget, flags: readonly string[] = [], env: Readonly<Record<string, string>> = {}): Promise<SealedRoom> {
+  const room = await tidemarkRoom({ target, config: sealedConfig, env })
+  await mkdir(join(room.directory, 'usb'))
+  const kit = join(room.directory, 'usb', 'kit.txt')
+  const keys = await room.json<InitKeysOutcome>(['key', 'init', '--kit', kit, '--name', 'db1', '--kit-stored', ...flags])
+  return { room, kit, hostKey: join(room.directory, '.config/tidemark/host.key'), keys, [Symbol.asyncDispose]: () => room[Symbol.asyncDispose]() }
+}
+
+/** Another machine: of the first it has the server's address at most, and what is copied to it. */
+export async function otherMachine(target?: ConnectionTarget): Promise<TidemarkRoom> {
+  return tidemarkRoom(target === undefined ? {} : { env: { DATABASE_URL: urlOf(target) } })
+}
+
+/** Every file below a directory, by its path: bytes, time and mode, so that nothing can be touched unseen. */
+export async function snapshot(directory: string): Promise<Readonly<Record<string, string>>> {
+  const seen: Record<string, string> = {}
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue
+    const path = join(entry.parentPath, entry.name)
+    const { mtimeMs, mode } = await stat(path)
+    const digest = createHash('sha256')
+      .update(await readFile(path))
+      .digest('hex')
+    seen[path.slice(directory.length + 1)] = `${digest} ${mtimeMs} ${mode.toString(8)}`
   }
+  return seen
+}
+
+/** The files below a directory whose bytes, or whose names, hold one of these texts. */
+export async function filesWith(directory: string, texts: readonly string[]): Promise<readonly string[]> {
+  const found: string[] = []
+  for (const path of Object.keys(await snapshot(directory))) {
+    const bytes = await readFile(join(directory, path))
+    if (texts.some((text) => path.includes(text) || bytes.includes(text) || bytes.includes(Buffer.from(text).toString('base64').slice(0, -4)))) found.push(path)
+  }
+  return found
+}
+
+export async function replaceFile(path: string, bytes: string | Uint8Array): Promise<void> {
+  await rm(path, { force: true })
+  await writeFile(path, bytes, { mode: 0o600 })
 }

@@ -62,7 +62,7 @@ export interface KeysOutcome {
 export async function addMembers(workspace: Workspace, options: AddMembersOptions): Promise<KeysOutcome> {
   const { encryption } = workspace.settings
   await using stack = new AsyncDisposableStack()
-  if (options.host !== undefined && encryption.kitFile === null) return askToJoin(workspace, options.host, { options, stack })
+  if (options.host !== undefined && encryption.kitFile === null) return await askToJoin(workspace, options.host, { options, stack })
   const kit = await requireKit(workspace)
   const reads = options.isWriteOnly ? 'metadata' : 'everything'
   const passphrase = encryption.passphraseFile === null ? null : await readPassphrase(encryption.passphraseFile, workspace.context)

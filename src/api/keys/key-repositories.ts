@@ -7,6 +7,7 @@ import { openRepository, type Repository } from '../../repository/repository.ts'
 import type { RepositorySettings } from '../../config/settings.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { repositorySettings } from '../test-repositories.ts'
+import { requireNotGone } from '../unlock-repository.ts'
 import { openStorageOf, repositoryNames, type Workspace } from '../workspace.ts'
 
 /** A configured repository as the verbs of keys see it: nothing of it is opened with a key. */
@@ -19,7 +20,7 @@ export interface KeyRepository {
   readonly state: 'missing' | 'empty' | 'clear' | 'sealed'
 }
 
-/** Looks at repositories and writes nothing. Those that are in clear on purpose are left out, unless they are named. */
+/** Looks at repositories and writes nothing. Throws `integrity` for one whose keyring is gone. Those that are in clear on purpose are left out, unless they are named. */
 export async function lookAtRepositories(
   workspace: Workspace,
   stack: AsyncDisposableStack,
@@ -32,7 +33,9 @@ export async function lookAtRepositories(
     if (settings.storage.kind === 'posix') await requireOutsideServers(settings.storage.path)
     const storage = stack.use(await openStorageOf(workspace, settings))
     const repository = await openIfThere(name, storage, workspace)
-    found.push({ settings, storage, repository, state: repository === null ? 'missing' : await stateOf(storage, workspace) })
+    const state = repository === null ? 'missing' : await stateOf(storage, workspace)
+    if (repository !== null && state !== 'sealed') await requireNotGone(workspace, repository)
+    found.push({ settings, storage, repository, state })
   }
   return found
 }

@@ -21,13 +21,17 @@ export function exportCommand(): Command {
     .option('--backup <id>', 'a backup, whatever it is called')
     .option('--cluster <name>', 'the cluster it belongs to')
     .addOption(
-      new Option('--format <format>', 'of a base backup, as pg_basebackup writes it: a data directory (the default), or an archive of it, of each tablespace and of its WAL').choices([
-        'directory',
-        'tar',
-      ]),
+      new Option(
+        '--format <format>',
+        'of a base backup, as pg_basebackup writes it: a data directory (the default), or an archive of it, of each tablespace and of its WAL',
+      ).choices(['directory', 'tar']),
     )
     .option('--compress <method>', 'of archives: zstd:1-19, gzip:1-9 or none (default: none)')
-    .option('--tablespace-map <old=new>', 'where the tablespace OLD (its OID or path) goes; may be given several times (default: beside the directory)', collect)
+    .option(
+      '--tablespace-map <old=new>',
+      'where the tablespace OLD (its OID or path) goes; may be given several times (default: beside the directory)',
+      collect,
+    )
     .option('--jobs <n>', 'threads (default: one for each core, at most 8)', parseCount)
     .option('--no-space-check', 'go on although there seems to be too little room')
     .option('--dry-run', 'show the plan; write nothing')

@@ -16,7 +16,7 @@ export function verifyCommand(): Command {
     .option('--cluster <name>', 'the cluster they belong to')
     .addHelpText(
       'after',
-      '\nExamples:\n  tidemark verify\n  tidemark verify --all\n  tidemark verify ./shop_20241201.sql.gz\n\nDamage ends with exit code 13 and names the object.',
+      '\nExamples:\n  tidemark verify\n  tidemark verify --all\n  tidemark verify ./shop_20241201.sql.gz\n  tidemark verify ./shop_20241201.dump.zst.age --identity key.txt\n\nWhere no key at hand opens a sealed backup (a write-only host), its stored bytes are compared, which raises no state.\nDamage ends with exit code 13 and names the object.',
     )
   return addRepositoryFlags(command).action(async (backups: string[], flags: GlobalFlags & { all?: boolean; file?: string; backup?: string[] }) => {
     await runAction(flags, async (runtime) => {
@@ -36,7 +36,7 @@ export function verifyCommand(): Command {
       for (const checked of result.backups) {
         if (checked.valid)
           output.line(
-            `${output.paint('green', '✓')} ${printable(checked.id)}  ${checked.state.toUpperCase()}  ${formatBytes(checked.readBytes)} read, ${checked.tables.length} tables, ${checked.checksum}`,
+            `${output.paint('green', '✓')} ${printable(checked.id)}  ${checked.state.toUpperCase()}  ${formatBytes(checked.readBytes)} ${checked.opened ? `read, ${checked.tables.length} tables` : 'compared as stored, not opened'}, ${checked.checksum}`,
           )
         else output.line(`${output.paint('red', '✗')} ${printable(checked.id)}  DAMAGED`)
         for (const problem of checked.problems) output.line(`    ${printable(`${problem.object}: ${problem.message}`)}`)

@@ -37,6 +37,6 @@ export function withoutMask(connection: string): string {
 }
 
 /** A word of a shell's command line. */
-function asWord(text: string): string {
+export function asWord(text: string): string {
   return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }

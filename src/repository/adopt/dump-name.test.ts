@@ -39,6 +39,9 @@ describe('readDumpName', () => {
 
   it('says of what looks like a backup why it is not taken in, and is silent about the rest', () => {
     expect(named('shop_20250101.sql.gpg')).toMatch(/^refused: it is encrypted/)
+    expect(named('shop_20250101.sql.gz.gpg')).toMatch(/^refused: it is encrypted/)
+    expect(named('shop_20250101.dump.gz.age')).toMatch(/^refused: a custom archive in gzip/)
+    expect(named('toc.dat.age')).toMatch(/^refused: it belongs to a dump in directory format/)
     expect(named('shop_20250101.dump.gz')).toMatch(/^refused: a custom archive in gzip/)
     expect(named('basebackup.tar.gz')).toMatch(/^refused: it is a tar file/)
     expect(named('toc.dat')).toMatch(/^refused: it belongs to a dump in directory format/)

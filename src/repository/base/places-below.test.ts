@@ -10,32 +10,37 @@ describe('the leaves below a prefix', () => {
     const segment = fc.constantFrom('a', 'b', 'pg_wal', 'pg_tblspc', '16400', '16401', 'pg_wal.x')
     const path = fc.array(segment, { minLength: 1, maxLength: 3 }).map((parts) => parts.join('/'))
     fc.assert(
-      fc.property(fc.uniqueArray(path, { minLength: 1, maxLength: 40 }), fc.infiniteStream(fc.nat(3)), fc.constantFrom('pg_wal/', 'pg_tblspc/16400/', 'a/b', 'b'), (paths, dice, prefix) => {
-        // Some files are large and have leaves of their own; the others share groups.
-        const sorted = paths.toSorted()
-        const leafOf = new Map<string, number>()
-        const leaves: LeafPlace[] = []
-        let group: number | null = null
-        for (const name of sorted) {
-          const roll = dice.next().value
-          if (roll === 0) {
-            leafOf.set(name, leaves.length)
-            leaves.push(place(name, 0, leaves.length))
-          } else {
-            if (group === null || roll === 1) {
-              group = leaves.length
-              leaves.push(place(name, null, leaves.length))
+      fc.property(
+        fc.uniqueArray(path, { minLength: 1, maxLength: 40 }),
+        fc.infiniteStream(fc.nat(3)),
+        fc.constantFrom('pg_wal/', 'pg_tblspc/16400/', 'a/b', 'b'),
+        (paths, dice, prefix) => {
+          // Some files are large and have leaves of their own; the others share groups.
+          const sorted = paths.toSorted()
+          const leafOf = new Map<string, number>()
+          const leaves: LeafPlace[] = []
+          let group: number | null = null
+          for (const name of sorted) {
+            const roll = dice.next().value
+            if (roll === 0) {
+              leafOf.set(name, leaves.length)
+              leaves.push(place(name, 0, leaves.length))
+            } else {
+              if (group === null || roll === 1) {
+                group = leaves.length
+                leaves.push(place(name, null, leaves.length))
+              }
+              leafOf.set(name, group)
             }
-            leafOf.set(name, group)
           }
-        }
-        const chosen = placesBelow(leaves, prefix)
-        const frames = new Set(chosen.map(({ frame }) => frame))
-        const holds = (name: string): boolean => (prefix.endsWith('/') ? name.startsWith(prefix) : name === prefix)
-        for (const name of sorted) if (holds(name)) expect(frames).toContain(leafOf.get(name))
-        for (const leaf of chosen) if (leaf.firstPage !== null) expect(holds(leaf.path)).toBe(true)
-        expect(chosen.map(({ frame }) => frame)).toEqual([...frames].toSorted((a, b) => a - b))
-      }),
+          const chosen = placesBelow(leaves, prefix)
+          const frames = new Set(chosen.map(({ frame }) => frame))
+          const holds = (name: string): boolean => (prefix.endsWith('/') ? name.startsWith(prefix) : name === prefix)
+          for (const name of sorted) if (holds(name)) expect(frames).toContain(leafOf.get(name))
+          for (const leaf of chosen) if (leaf.firstPage !== null) expect(holds(leaf.path)).toBe(true)
+          expect(chosen.map(({ frame }) => frame)).toEqual([...frames].toSorted((a, b) => a - b))
+        },
+      ),
     )
   })
 

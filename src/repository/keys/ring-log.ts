@@ -59,7 +59,8 @@ export async function readNewestRing(reader: RingReader, numbers: readonly numbe
       }
       return { ...read, outdated: problem }
     } catch (error) {
-      if (!isFailure(error, 'integrity', 'object-missing') && !(reader.hasKit && isFailure(error, 'key-missing'))) throw error
+      const isPassedOver = isFailure(error, 'integrity', 'object-missing') || (isFailure(error, 'key-missing') && (reader.hasKit || problem !== null))
+      if (!isPassedOver) throw error
       problem ??= error
     }
   }

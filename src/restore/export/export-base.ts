@@ -20,7 +20,7 @@ export async function exportBase(request: BaseExportRequest, context: Context): 
   refuse(plan)
 
   const places = format === 'directory' ? plan.tablespaces.map(({ to }) => to) : []
-  await using claim = await claimDirectory(directory, places)
+  await using claim = await claimDirectory(directory, places, context)
   const written = await (format === 'directory' ? exportDirectory : exportTar)(request, planned, context)
   await makeDurable([directory, ...places], context)
   context.signal.throwIfAborted()
@@ -29,6 +29,6 @@ export async function exportBase(request: BaseExportRequest, context: Context): 
   const durationSeconds = (context.clock.monotonicMs() - begunMs) / 1_000
   const { outputs, writtenBytes } = written
   // pg_verifybackup reads archives from 18 on, and cannot look into WAL that lies in one.
-  const check = format === 'directory' ? `pg_verifybackup ${directory}` : `pg_verifybackup --no-parse-wal ${directory}`
+  const check = ['pg_verifybackup', ...(format === 'tar' ? ['--no-parse-wal'] : []), directory]
   return { plan, result: { target: directory, outputs, writtenBytes, check, warnings: plan.warnings, durationSeconds } }
 }

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
 import { pathBytes } from '../../pgdata/file-path.ts'
 import { controlFile, waitingControlFile, writeCluster } from '../base/write-cluster.ts'
-import { partialSuffix } from './claim-directory.ts'
-import type { BaseExportRequest, ExportedFile } from './export-request.ts'
+import { partialSuffix } from './claimed-place.ts'
+import type { BaseExportRequest, ExportResult } from './export-request.ts'
 import type { PlannedBaseExport } from './plan-base-export.ts'
 import { manifestName, tablespaceMapName, type ClusterSurvey } from './survey-cluster.ts'
 import { frameOf, listHashed, writeManifest, type HashedFile } from './write-manifest.ts'
@@ -13,7 +13,7 @@ import { frameOf, listHashed, writeManifest, type HashedFile } from './write-man
 /** What was written, and the names that are still to be given, in their order. */
 export interface WrittenExport {
   readonly names: readonly { readonly from: string; readonly to: string }[]
-  readonly outputs: readonly ExportedFile[]
+  readonly outputs: ExportResult['outputs']
   readonly writtenBytes: number
 }
 

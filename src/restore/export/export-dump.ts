@@ -7,7 +7,9 @@ import { extensionOf, extensions, isSealedName, openedName } from '../../reposit
 import type { Manifest, StoredFile } from '../../repository/manifest.ts'
 import { filesOf, readOpened, requireOpenable } from '../../repository/stored-files.ts'
 import { freeBytesAt, syncDirectory } from '../base/target-directory.ts'
-import { claimDirectory, claimFiles, isThere, partialSuffix, whyNotEmpty } from './claim-directory.ts'
+import { claimDirectory, whyNotEmpty } from './claim-directory.ts'
+import { claimFiles } from './claim-files.ts'
+import { isThere, partialSuffix } from './claimed-place.ts'
 import type { DumpExportRequest, Exported, ExportPlan } from './export-request.ts'
 import { refuse } from './refuse.ts'
 
@@ -25,13 +27,18 @@ export async function exportDump(request: DumpExportRequest, context: Context): 
   await requireOpenable(repository, manifest, context.signal)
 
   const { directory, tops } = place
-  await using claim = await (place.isFile ? claimFiles(directory, tops) : claimDirectory(directory))
+  await using claim = await (place.isFile ? claimFiles(directory, tops, context) : claimDirectory(directory, [], context))
   const warnings = [...plan.warnings]
   context.emit({ type: 'step-begun', step: 'export', subject: plan.target, expectedBytes: plan.sizeBytes })
   let writtenBytes = 0
   const left = new Set<string>()
   for (const { file, path, top } of place.files) {
-    const written = await copyOut(request, file, { path: join(directory, `${top}${partialSuffix}`, relative(top, path)), doneBytes: writtenBytes, expectedBytes: plan.sizeBytes }, context)
+    const written = await copyOut(
+      request,
+      file,
+      { path: join(directory, `${top}${partialSuffix}`, relative(top, path)), doneBytes: writtenBytes, expectedBytes: plan.sizeBytes },
+      context,
+    )
     if (written === null) {
       left.add(top)
       warnings.push(`${file.key}, which is for people, is gone`)
@@ -44,7 +51,9 @@ export async function exportDump(request: DumpExportRequest, context: Context): 
   const durationSeconds = (context.clock.monotonicMs() - begunMs) / 1_000
   context.emit({ type: 'step-ended', step: 'export', subject: plan.target, durationSeconds, doneBytes: writtenBytes })
   const outputs = await Promise.all(
-    place.files.filter(({ top }) => !left.has(top)).map(async ({ path }) => ({ path: join(directory, path), sizeBytes: (await stat(join(directory, path))).size })),
+    place.files
+      .filter(({ top }) => !left.has(top))
+      .map(async ({ path }) => ({ path: join(directory, path), sizeBytes: (await stat(join(directory, path))).size })),
   )
   return { plan, result: { target: plan.target, outputs, writtenBytes, check: null, warnings, durationSeconds } }
 }
@@ -95,7 +104,9 @@ function pathOf({ role, key }: StoredFile, { backup }: Manifest, { dump, stem }:
     case 'part': {
       const inner = openedName(relative(backup.key, key))
       if (!inner.startsWith('..')) return `${dump}/${inner}`
-      throw new Failure('integrity', `the manifest of backup ${backup.id} names a part outside its folder: ${key}`, { details: { object: key, backup: backup.id } })
+      throw new Failure('integrity', `the manifest of backup ${backup.id} names a part outside its folder: ${key}`, {
+        details: { object: key, backup: backup.id },
+      })
     }
   }
 }
@@ -111,7 +122,8 @@ async function planDumpExport({ manifest, target, spaceCheck }: DumpExportReques
     const why = await whyNotEmpty(directory)
     if (why !== null) refusals.push(why)
   }
-  if (spaceCheck && freeBytes !== null && freeBytes < sizeBytes) refusals.push(`it needs ${sizeBytes} bytes, and ${freeBytes} are free (--no-space-check goes on all the same)`)
+  if (spaceCheck && freeBytes !== null && freeBytes < sizeBytes)
+    refusals.push(`it needs ${sizeBytes} bytes, and ${freeBytes} are free (--no-space-check goes on all the same)`)
   const isSealed = files.some(({ file }) => isSealedName(file.key))
   return {
     action: 'export',

@@ -1,7 +1,6 @@
 import type { Manifest } from '../../repository/manifest.ts'
 import type { OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
 import type { Repository } from '../../repository/repository.ts'
-import type { BaseRestorePlan } from '../base/base-restore-request.ts'
 
 /** How archives are compressed; `level` as of `zstd` and `gzip`. */
 export type ArchiveCompression = { readonly method: 'zstd' | 'gzip'; readonly level: number } | { readonly method: 'none' }
@@ -51,18 +50,15 @@ export interface ExportPlan {
   readonly compression: string | null
   /** Names that will be in the directory: the archives, or the files of the dump. Empty for a data directory. */
   readonly outputs: readonly string[]
-  /** Of the backup. */
+  /** How many the backup has. */
   readonly files: number
-  /** Of these files. */
+  /** What they hold together. */
   readonly sizeBytes: number
   /** Room that is needed; of compressed archives an estimate. */
   readonly neededBytes: number
   readonly freeBytes: number | null
-  readonly tablespaces: BaseRestorePlan['tablespaces']
-  /**
-   * Where `backup_manifest` comes from. `server`: the server wrote it, and not a byte is changed; `server-without-tablespace-map`: the same without that file, which a directory with links has not;
-   * `written`: by us, with SHA-256, since the server was not asked for one, or it is of other files. Null for a dump.
-   */
+  readonly tablespaces: readonly { readonly oid: string; readonly from: string; readonly to: string }[]
+  /** Who made `backup_manifest`: the server; the server, and its line of `tablespace_map` is left out as that file is; or, with SHA-256, we. Null for a dump. */
   readonly manifest: 'server' | 'server-without-tablespace-map' | 'written' | null
   readonly steps: readonly string[]
   readonly warnings: readonly string[]
@@ -72,20 +68,14 @@ export interface ExportPlan {
 
 export interface ExportResult {
   readonly target: string
-  /** The archives, the manifest and the files of a dump, with what they have become. Empty for a data directory. */
-  readonly outputs: readonly ExportedFile[]
+  /** The archives and the manifest, or the files of a dump, by their absolute paths. Empty for a data directory. */
+  readonly outputs: readonly { readonly path: string; readonly sizeBytes: number }[]
   /** Bytes that were written. */
   readonly writtenBytes: number
-  /** The command that checks it without Tidemark; null where there is none. */
-  readonly check: string | null
+  /** The words of the command that checks it without Tidemark; null where there is none. */
+  readonly check: readonly string[] | null
   readonly warnings: readonly string[]
   readonly durationSeconds: number
-}
-
-export interface ExportedFile {
-  /** Absolute. */
-  readonly path: string
-  readonly sizeBytes: number
 }
 
 export interface Exported {

@@ -12,7 +12,7 @@ import { blocks, type Stage } from '../../stream/chunks.ts'
 import { compressGzipFile } from '../../stream/gzip-file.ts'
 import { compressZstd } from '../../stream/zstd-frames.ts'
 import { controlFile } from '../base/write-cluster.ts'
-import { partialSuffix } from './claim-directory.ts'
+import { partialSuffix } from './claimed-place.ts'
 import type { WrittenExport } from './export-directory.ts'
 import type { BaseExportRequest } from './export-request.ts'
 import { archiveNames, type PlannedBaseExport } from './plan-base-export.ts'
@@ -40,7 +40,9 @@ export async function exportTar(request: BaseExportRequest, { plan, survey, mani
   if (hashed !== null) await writeManifest(partial(manifestName), frameOf(backup.root), listHashed(backup.root, hashed.sort(byPath)))
   else await writeFileOf(partial(manifestName), bytesOf(readFiles(backup, workers, { entries: each(survey.manifest), context })), context)
 
-  const outputs = await Promise.all([...names, manifestName].map(async (name) => ({ path: join(directory, name), sizeBytes: (await stat(partial(name))).size })))
+  const outputs = await Promise.all(
+    [...names, manifestName].map(async (name) => ({ path: join(directory, name), sizeBytes: (await stat(partial(name))).size })),
+  )
   const writtenBytes = outputs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
   const durationSeconds = (context.clock.monotonicMs() - begunMs) / 1_000
   context.emit({ type: 'step-ended', step: 'export', subject: directory, durationSeconds, doneBytes: writtenBytes })

@@ -97,7 +97,9 @@ function describeSteps({ format, backup }: BaseExportRequest, { kind }: Manifest
   return [
     'make the directory, and mark it as not complete',
     'fetch every page, and check it',
-    ...(format === 'tar' ? ['write the archives under temporary names: the data directory, each tablespace, and WAL'] : ['write every file as it was backed up', ...links]),
+    ...(format === 'tar'
+      ? ['write the archives under temporary names: the data directory, each tablespace, and WAL']
+      : ['write every file as it was backed up', ...links]),
     manifest,
     'wait until everything is durable, then give the files their names, the manifest last',
     `PostgreSQL ${major} recovers it from ${startLsn} to ${stopLsn} when it is started`,
@@ -109,6 +111,8 @@ function describeWarnings({ backup }: BaseExportRequest): readonly string[] {
   return [
     ...root.warnings,
     ...root.leftOut.map(({ what, why }) => `${what} is not in the backup: ${why}`),
-    ...root.outside.map(({ path }) => `${path} lay outside of the data directory, so pg_basebackup would not have it either; "tidemark restore --into" brings it`),
+    ...root.outside.map(
+      ({ path }) => `${path} lay outside of the data directory, so pg_basebackup would not have it either; "tidemark restore --into" brings it`,
+    ),
   ]
 }
