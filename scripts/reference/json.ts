@@ -67,6 +67,8 @@ export function jsonPage(): string {
     ...section('Proof', 'The evidence of one drill, as it is kept in the repository.', ofSchema('Proof', proofSchema)),
     ...section('Finding', 'One thing that `doctor` looked at.', ofInterface('Finding', 'src/api/doctor/finding.ts')),
     ...section('AdoptionVerdict', 'What `repo adopt` makes of one file.', ofInterface('AdoptionVerdict', 'src/repository/adopt/plan-adoption.ts')),
+    ...section('CollectedCluster', 'What `repo gc` did for one cluster in one repository.', ofInterface('CollectedCluster', 'src/api/collect-garbage.ts')),
+    ...section('GarbagePlan', 'What `repo gc` found there before it did anything.', ofInterface('GarbagePlan', 'src/repository/base/plan-garbage.ts')),
     ...section('StorageTest', 'What `repo test` found of one storage.', ofInterface('StorageTest', 'src/api/test-repositories.ts')),
     ...section('InitializedRepository', 'A repository after `repo init`.', ofInterface('InitializedRepository', 'src/api/init-repositories.ts')),
     '',
@@ -107,6 +109,7 @@ const documents: readonly (readonly [string, string])[] = [
     'repo adopt',
     '{ "directory", "cluster", "repositories": [{ "repository", "inPlace", "files": [AdoptionVerdict] }], "adopted": [Backup], "warnings": [], "dryRun" }',
   ],
+  ['repo gc', '{ "repositories": [CollectedCluster], "dryRun" }'],
   ['config show', '{ "configFile", "envFile", "settings": [{ "path", "value", "origin" }], "ignored": [{ "variable", "reason" }] }'],
   ['config check', '{ "valid": boolean, "findings": [{ "severity", "message" }] }'],
 ]

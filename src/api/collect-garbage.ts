@@ -59,7 +59,16 @@ async function collectOne(workspace: Workspace, { repository, cluster }: Place, 
   const state = await readClusterLog(repository.storage, cluster, context)
   const view = await viewGarbage(repository, { state, keys: packKeysOf(repository.keyring, context) }, context)
   const plan = await planGarbage(repository, { state, view, now: context.clock.now() }, context)
-  const nothing = { repository: repository.name, cluster, plan, removedObjects: 0, movedObjects: 0, movedBytes: 0, waitingObjects: plan.waiting.length, failure: null }
+  const nothing = {
+    repository: repository.name,
+    cluster,
+    plan,
+    removedObjects: 0,
+    movedObjects: 0,
+    movedBytes: 0,
+    waitingObjects: plan.waiting.length,
+    failure: null,
+  }
   try {
     requireCollectable(plan)
     // A cluster of which there is nothing to collect need not wait for its lease.
@@ -104,6 +113,9 @@ async function giveUp({ context }: Workspace, lease: Lease, { repository, cluste
     if ((await lease.abandon()) === 'abandoned') await removeRunObjects(repository.storage, { cluster, run })
     await lease.end(context.signal.aborted ? 'cancelled' : 'failed')
   } catch (error) {
-    context.emit({ type: 'note', message: `what this run left in "${repository.name}" could not be removed now (${messageOf(error)}); the next run sees to it` })
+    context.emit({
+      type: 'note',
+      message: `what this run left in "${repository.name}" could not be removed now (${messageOf(error)}); the next run sees to it`,
+    })
   }
 }

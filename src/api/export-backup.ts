@@ -5,6 +5,7 @@ import { findEnclosingServer, realPathOfExisting } from '../postgres/data-direct
 import { isDump } from '../repository/backup.ts'
 import { packKeysOf } from '../repository/base/base-keys.ts'
 import { openBaseBackup } from '../repository/base/open-base-backup.ts'
+import { requirePageKeys } from '../repository/base/page-keys.ts'
 import { readManifest } from '../repository/manifest.ts'
 import { exportBase } from '../restore/export/export-base.ts'
 import { exportDump } from '../restore/export/export-dump.ts'
@@ -58,10 +59,12 @@ export async function exportBackup(workspace: Workspace, options: ExportOptions)
     throw new Failure('usage-invalid', `a base backup is several files, so it is exported to a directory, not to ${target}`, {
       hints: ['name a directory that is not there yet'],
     })
+  const backup = await openBaseBackup(repository, record, packKeysOf(repository.keyring, context), context)
+  await requirePageKeys(backup)
   return await exportBase(
     {
       ...common,
-      backup: await openBaseBackup(repository, record, packKeysOf(repository.keyring, context), context),
+      backup,
       directory: target,
       format,
       compression: parseCompression(compress ?? 'none'),

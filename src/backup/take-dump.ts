@@ -3,6 +3,7 @@ import { utc } from '../kernel/clock.ts'
 import { asFailure, Failure, isFailure, messageOf } from '../kernel/failure.ts'
 import { quoteIdentifier } from '../postgres/identifiers.ts'
 import type { Backup } from '../repository/backup.ts'
+import { packKeysOf } from '../repository/base/base-keys.ts'
 import { describeBackup, findBackup } from '../repository/find-backup.ts'
 import { categoryOf } from '../repository/layout.ts'
 import { takeLease } from '../repository/lease.ts'
@@ -56,7 +57,13 @@ export async function takeDump(request: DumpRequest, repositories: readonly Repo
       const keys = names.keysIn(repository)
       const lease = await takeLease(
         repository.storage,
-        { cluster: request.cluster, run: request.run, verb: 'backup', objects: (state) => plannedObjects(names.requireFree(keys, state), request.format) },
+        {
+          cluster: request.cluster,
+          run: request.run,
+          verb: 'backup',
+          objects: (state) => plannedObjects(names.requireFree(keys, state), request.format),
+          keys: packKeysOf(repository.keyring, context),
+        },
         request.whereabouts,
         context,
       )

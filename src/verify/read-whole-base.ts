@@ -19,6 +19,8 @@ export interface ReadBase {
   /** Pages that were read now, in bytes: of a cluster of which an earlier backup was read by this run, only what that one had not. */
   readonly readBytes: number
   readonly damage: readonly Damage[]
+  /** False where no key at hand opens its pages, so that only what can be known without was looked at. */
+  readonly opened: boolean
 }
 
 export interface ReadBaseOptions {
@@ -33,13 +35,22 @@ export async function readWholeBase(repository: Repository, record: BackupRecord
   try {
     backup = await openBaseBackup(repository, record, options.keys, context)
   } catch (error) {
-    return { readBytes: 0, damage: [damageOf(requireDamage(error), record)] }
+    return { readBytes: 0, damage: [damageOf(requireDamage(error), record)], opened: true }
   }
   try {
     return await readPages(repository, backup, options, context)
   } catch (error) {
-    return { readBytes: 0, damage: [damageOf(requireDamage(error), record)] }
+    if (isFailure(error, 'key-missing')) return readUnopened(repository, backup, context)
+    return { readBytes: 0, damage: [damageOf(requireDamage(error), record)], opened: true }
   }
+}
+
+/** On a host that may not read data: every file has its pages, and every pack is there with its size and its header. Nothing is known of the pages by that, so it raises no state. */
+async function readUnopened(repository: Repository, backup: OpenBaseBackup, context: Context): Promise<ReadBase> {
+  const ends = await checkPackEnds(repository, backup, () => true, context)
+  const names = backup.tables.packs.map(({ id }) => id.toString('hex'))
+  const damage = [...(await wholenessOf(backup, context)), ...ends.map((problem) => damageIn(problem, (pack) => names[pack] ?? ''))]
+  return { readBytes: 0, damage: withoutRepetition(damage), opened: false }
 }
 
 async function readPages(repository: Repository, backup: OpenBaseBackup, { threads, looked }: ReadBaseOptions, context: Context): Promise<ReadBase> {
@@ -59,7 +70,7 @@ async function readPages(repository: Repository, backup: OpenBaseBackup, { threa
   const inLeaves = leaves.map((failure) => damageOf(failure, record))
   // Without its leaves nobody knows which files it has.
   const whole = leaves.length === 0 ? await wholenessOf(backup, context) : []
-  return { readBytes: pages.contentBytes, damage: withoutRepetition([...inLeaves, ...whole, ...inPacks]) }
+  return { readBytes: pages.contentBytes, damage: withoutRepetition([...inLeaves, ...whole, ...inPacks]), opened: true }
 }
 
 async function wholenessOf(backup: OpenBaseBackup, context: Context): Promise<readonly Damage[]> {

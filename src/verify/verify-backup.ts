@@ -114,12 +114,16 @@ async function readBase(
   request: VerifyRequest,
   context: Context,
 ): Promise<WholeRead> {
-  const { readBytes, damage } = await readWholeBase(repository, record, request, context)
-  if (damage.length === 0) return { readBytes, opened: true, problems: [] }
+  const { readBytes, damage, opened } = await readWholeBase(repository, record, request, context)
+  if (!opened) {
+    const message = `the pages of ${record.facts.id} are sealed, and no key here opens them: every pack is there with its size, and its state stays as it was; use --kit FILE or --identity FILE to read what is in it`
+    if (damage.length === 0) context.emit({ type: 'warning', code: 'not-opened', message })
+  }
+  if (damage.length === 0) return { readBytes, opened, problems: [] }
   const others = await openOthers(repository, { state, except: record.facts.id }, request.keys, context)
   return {
     readBytes,
-    opened: true,
+    opened,
     problems: damage.map(({ code, object, message, pack, frame }) => ({ code, object, message: `${message}${sharedWith(others, { object, pack, frame })}` })),
   }
 }

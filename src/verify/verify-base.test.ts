@@ -2,7 +2,19 @@ import { randomBytes } from 'node:crypto'
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { Event } from '../kernel/event.ts'
 import type { Storage } from '../storage/storage.ts'
-import { contextFor, deleteBase, listed, newStorage, openBase, takeBase, verifyBase, collect } from '../../test/support/base-history.ts'
+import {
+  collect,
+  contextFor,
+  deleteBase,
+  listed,
+  newStorage,
+  note,
+  openBase,
+  sealedContexts,
+  takeBase,
+  verifyBase,
+  warningsIn,
+} from '../../test/support/base-history.ts'
 import { putPicture, takePicture, type Picture } from '../../test/support/repository-state.ts'
 import { createPagesLookedAt } from './pages-looked-at.ts'
 
@@ -13,7 +25,17 @@ async function threeBackups(): Promise<{ readonly storage: Storage; readonly pic
   const storage = newStorage()
   const shared = randomBytes(1_500_000)
   await takeBase(storage, { run: 'one', files: new Map([['base/1/shared', shared]]) }, context)
-  await takeBase(storage, { run: 'two', files: new Map([['base/1/shared', shared], ['base/1/own', randomBytes(300_000)]]) }, context)
+  await takeBase(
+    storage,
+    {
+      run: 'two',
+      files: new Map([
+        ['base/1/shared', shared],
+        ['base/1/own', randomBytes(300_000)],
+      ]),
+    },
+    context,
+  )
   await takeBase(storage, { run: 'alone', files: new Map([['base/1/other', randomBytes(300_000)]]), full: true }, context)
   return { storage, picture: await takePicture(storage) }
 }
@@ -67,19 +89,22 @@ describe('verifying a base backup', () => {
   })
 
   describe.for(Object.keys(kinds) as (keyof typeof kinds)[])('of which the %s', (kind) => {
-    it.for<Damage>(['is gone', 'was cut', 'has grown', 'has another bit', 'is another of its kind'])('%s finds it, names it, and whom else it concerns', async (how) => {
-      const storage = await copy()
-      const key = keyOf(kind)
-      await damage(storage, picture, key, how)
-      const found = await verifyBase(storage, 'two', context)
-      expect(found).toMatchObject({ valid: false, state: 'damaged' })
-      expect(found.problems.map(({ object }) => object)).toContain(key)
-      expect((await listed(storage, context))['two']).toBe('damaged')
-      const isShared = kind === 'pack that is shared'
-      for (const { object, message } of found.problems) if (object === key) expect(message.includes('needed by one, too'), message).toBe(isShared)
-      expect(await verifyBase(storage, 'one', context)).toMatchObject({ valid: !isShared })
-      expect(await verifyBase(storage, 'alone', context)).toMatchObject({ valid: true })
-    })
+    it.for<Damage>(['is gone', 'was cut', 'has grown', 'has another bit', 'is another of its kind'])(
+      '%s finds it, names it, and whom else it concerns',
+      async (how) => {
+        const storage = await copy()
+        const key = keyOf(kind)
+        await damage(storage, picture, key, how)
+        const found = await verifyBase(storage, 'two', context)
+        expect(found).toMatchObject({ valid: false, state: 'damaged' })
+        expect(found.problems.map(({ object }) => object)).toContain(key)
+        expect((await listed(storage, context))['two']).toBe('damaged')
+        const isShared = kind === 'pack that is shared'
+        for (const { object, message } of found.problems) if (object === key) expect(message.includes('needed by one, too'), message).toBe(isShared)
+        expect(await verifyBase(storage, 'one', context)).toMatchObject({ valid: !isShared })
+        expect(await verifyBase(storage, 'alone', context)).toMatchObject({ valid: true })
+      },
+    )
   })
 
   it('finds a changed bit wherever it is in any object that the backup needs', { timeout: 120_000 }, async () => {
@@ -93,7 +118,10 @@ describe('verifying a base backup', () => {
         await storage.put(key, changed)
         const backup = key.includes('/one/') ? 'one' : 'two'
         const found = await verifyBase(storage, backup, context)
-        expect(found.problems.map(({ object }) => object), `byte ${at} of ${key}`).toContain(key)
+        expect(
+          found.problems.map(({ object }) => object),
+          `byte ${at} of ${key}`,
+        ).toContain(key)
       }
     }
   })
@@ -168,10 +196,32 @@ describe('verifying a base backup', () => {
       for (const how of ['is gone', 'was cut', 'has another bit'] as const) {
         await damage(storage, moved, key, how)
         const found = await verifyBase(storage, 'incr', noisy)
-        expect(found.problems.map(({ object }) => object), `${key} ${how}`).toContain(key)
+        expect(
+          found.problems.map(({ object }) => object),
+          `${key} ${how}`,
+        ).toContain(key)
         await storage.put(key, moved.objects.get(key) ?? Buffer.alloc(0))
       }
     }
     expect(await verifyBase(storage, 'incr', noisy)).toMatchObject({ valid: true })
+  })
+
+  it('raises no state on a host that may not read its pages, and finds there what can be found without', async () => {
+    const events: Event[] = []
+    const { reading, writeOnly } = sealedContexts(contextFor(events))
+    const storage = newStorage()
+    await takeBase(storage, { run: 'one', files: new Map([['a', randomBytes(100_000)]]) }, reading)
+    await note(storage, { kind: 'damaged', backup: 'one', problems: [], run: 'test' }, reading)
+    expect(await verifyBase(storage, 'one', writeOnly)).toMatchObject({ valid: true, opened: false, state: 'damaged', readBytes: 0 })
+    expect(warningsIn(events)).toEqual([expect.stringMatching(/^not-opened: the pages of one are sealed/)])
+    expect(await verifyBase(storage, 'one', reading)).toMatchObject({ valid: true, opened: true, state: 'verified' })
+    const sealed = await takePicture(storage)
+    for (const pattern of [/^\.tidemark\/packs\//, /^\.tidemark\/leaves\//, /^\.tidemark\/roots\//]) {
+      const key = [...sealed.objects.keys()].find((each) => pattern.test(each)) ?? ''
+      await damage(storage, sealed, key, 'is gone')
+      expect((await verifyBase(storage, 'one', writeOnly)).problems.map(({ object }) => object)).toContain(key)
+      await storage.put(key, sealed.objects.get(key) ?? Buffer.alloc(0))
+    }
+    await expect(verifyBase(storage, 'one', contextFor([]))).rejects.toMatchObject({ code: 'key-missing' })
   })
 })

@@ -10,6 +10,7 @@ import type { Exported } from '../../src/restore/export/export-request.ts'
 import { baseRoom, contentOf, tablespaceDirectory, type BaseRoom } from '../support/base-room.ts'
 import { ownCluster, sharedCluster, type TestCluster } from '../support/cluster.ts'
 import { filesIn, verifyBackup, withServerIn } from '../support/exported.ts'
+import { sealedRoom } from '../support/sealed-room.ts'
 import { openShop } from '../support/shop.ts'
 import { debianClients, libpqEnvironment, stockProgram } from '../support/stock-tools.ts'
 import { urlOf } from '../support/tidemark-cli.ts'
@@ -300,6 +301,35 @@ describe('an exported dump', () => {
     await room.json(['export', id, '--to', 'out'], { exitCode: 13 })
     await room.json(['export', id, '--to', 'file.dump.zst'], { exitCode: 13 })
     expect((await readdir(room.directory)).filter((name) => name.startsWith('out') || name.startsWith('file'))).toEqual([])
+  })
+})
+
+describe('what is exported of a sealed repository', () => {
+  it('is not sealed, and without a key nothing is exported', async () => {
+    const cluster = await ownCluster(15, settings)
+    await using _server = cluster.server
+    await fill(cluster, { tablespace: false })
+    await using sealed = await sealedRoom(cluster.target)
+    const { room } = sealed
+    const dump = await room.json<{ id: string }>(['backup', '--type', 'dump'])
+    const base = await room.json<{ id: string }>(['backup', '--type', 'full'])
+    for (const { id } of [dump, base]) {
+      const directory = join(room.directory, 'out')
+      await room.json(['export', id, '--to', directory], { exitCode: 12, env: { XDG_CONFIG_HOME: '/nowhere' } })
+      await expect(lstat(directory)).rejects.toMatchObject({ code: 'ENOENT' })
+      for (const flags of [[], ['--kit', sealed.kit]]) {
+        await room.json(['export', id, '--to', directory, ...flags], flags.length === 0 ? {} : { env: { XDG_CONFIG_HOME: '/nowhere' } })
+        if (id === base.id) expect(await verifyBackup(debianClients, directory)).toMatchObject({ ok: true })
+        else {
+          expect(await filesIn(directory)).toEqual([`${id}.dump.zst`, `${id}.globals.sql`, `${id}.info`])
+          await run('zstd', ['-dq', join(directory, `${id}.dump.zst`)])
+          expect((await run(join(debianClients, 'pg_restore'), ['--list', join(directory, `${id}.dump`)])).stdout).toContain('TABLE DATA public orders')
+          expect(await readFile(join(directory, `${id}.globals.sql`), 'utf8')).toContain('CREATE ROLE')
+          expect(JSON.parse(await readFile(join(directory, `${id}.info`), 'utf8'))).toBeTypeOf('object')
+        }
+        await rm(directory, { recursive: true })
+      }
+    }
   })
 })
 

@@ -65,6 +65,7 @@ describe('the user guide', () => {
     env = {
       PATH: [bin, join(process.execPath, '..'), tools?.directory ?? '', process.env['PATH'] ?? ''].join(':'),
       HOME: directory,
+      XDG_CONFIG_HOME: join(directory, '.config'),
       TZ: 'UTC',
       LC_ALL: 'C.UTF-8',
       DATABASE_URL: urlOf(target),
@@ -162,7 +163,7 @@ describe('the configuration files that the guide shows', () => {
 })
 
 describe('links and file names in the documentation', () => {
-  const pages = ['README.md', 'CODING.md', 'docs/guide.md', 'docs/design.md', 'docs/dependencies.md', ...globSync('docs/reference/*.md', { cwd: root })]
+  const pages = ['README.md', 'CODING.md', 'docs/guide.md', 'docs/design.md', 'docs/keys.md', 'docs/dependencies.md', ...globSync('docs/reference/*.md', { cwd: root })]
 
   it.each(pages)('%s points only at what is there', (page) => {
     const text = readFileSync(join(root, page), 'utf8').replaceAll(/```[\s\S]*?```/g, '')

@@ -93,6 +93,7 @@ describe('JSON documents', () => {
         {
           id: backup.id,
           valid: true,
+          opened: true,
           state: 'verified',
           problems: [],
           checksum: backup.checksum,

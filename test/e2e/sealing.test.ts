@@ -42,17 +42,22 @@ function expectExit(end: TidemarkEnd, exitCode: number, what: string): void {
 
 describe('every command that opens a repository', () => {
   let sealed: SealedRoom
+  let stranger: SealedRoom
   let base: Backup
   let dump: Backup
 
   beforeAll(async () => {
     sealed = await sealedRoom(database.target, [], env)
+    stranger = await sealedRoom(database.target)
     base = await sealed.room.json<Backup>(['backup', '--type', 'full'])
     dump = await sealed.room.json<Backup>(['backup', '--type', 'dump'])
     await mkdir(join(sealed.room.directory, 'old'))
     await writeFile(join(sealed.room.directory, 'old', 'shop_20250101_000000.sql'), 'SELECT 1;\n--\n-- PostgreSQL database dump complete\n--\n')
   })
-  afterAll(() => sealed[Symbol.asyncDispose]())
+  afterAll(async () => {
+    await stranger[Symbol.asyncDispose]()
+    await sealed[Symbol.asyncDispose]()
+  })
 
   const commands: readonly (readonly [name: string, words: () => readonly string[]])[] = [
     ['backup of the whole cluster', () => ['backup', '--type', 'full']],
@@ -67,6 +72,7 @@ describe('every command that opens a repository', () => {
     ['restore', () => ['restore', 'latest', '--test']],
     ['restore in place', () => ['restore', dump.id, '--replace', '--yes']],
     ['restore to a directory', () => ['restore', base.id, '--into', join(sealed.room.directory, 'never')]],
+    ['export', () => ['export', base.id, '--to', join(sealed.room.directory, 'never')]],
     ['drill', () => ['drill']],
     ['undo', () => ['undo', '--yes']],
     ['pin', () => ['pin', dump.id]],
@@ -77,48 +83,51 @@ describe('every command that opens a repository', () => {
     ['key list', () => ['key', 'list']],
   ]
 
-  it.each(commands)('%s: without a key, with a missing or a wrong one, it ends with 12 and has changed nothing', async (_name, words) => {
-    await using stranger = await sealedRoom(database.target)
-    const before = await snapshot(sealed.room.repository)
-    const elsewhere = join(sealed.room.directory, 'nowhere')
-    const keys: readonly (readonly [string, readonly string[], Readonly<Record<string, string>>])[] = [
-      ['no key', [], { XDG_CONFIG_HOME: elsewhere }],
-      ['a missing key file', [], { TIDEMARK_HOST_KEY: join(elsewhere, 'host.key') }],
-      ['the key of another host', [], { TIDEMARK_HOST_KEY: stranger.hostKey }],
-      ['another identity', [], { XDG_CONFIG_HOME: elsewhere, TIDEMARK_IDENTITY: stranger.kit }],
-    ]
-    for (const [what, flags, more] of keys) {
-      const end = await sealed.room.run([...words(), ...flags, '--json'], more)
-      expectExit(end, 12, what)
-      expect(end.json<Failed>().error.code).toBe('key-missing')
-      expect(end.stderr).not.toContain('no backup')
-      expect(await snapshot(sealed.room.repository), what).toEqual(before)
-    }
+  it.each(commands)('%s: without a key, or with a wrong one, it ends with 12 and has changed nothing', async (_name, words) => {
+    for (const [what, env] of [
+      ['no key', { XDG_CONFIG_HOME: '/nowhere' }],
+      ['the key of another host', { TIDEMARK_HOST_KEY: stranger.hostKey }],
+    ] as const)
+      await expectRefused(words(), what, env)
   })
 
-  it.each(commands)('%s: with the keys gone from the repository it refuses to go on in clear', async (_name, words) => {
+  it.each(commands.filter(([name]) => ['dump', 'list', 'verify', 'restore to a directory'].includes(name)))(
+    '%s: with a key file that is not there, or the identity of somebody else, likewise',
+    async (_name, words) => {
+      await expectRefused(words(), 'a missing key file', { TIDEMARK_HOST_KEY: '/nowhere/host.key' })
+      await expectRefused(words(), 'another identity', { XDG_CONFIG_HOME: '/nowhere', TIDEMARK_IDENTITY: stranger.kit })
+    },
+  )
+
+  async function expectRefused(words: readonly string[], what: string, more: Readonly<Record<string, string>>): Promise<void> {
     const before = await snapshot(sealed.room.repository)
-    const kept = join(sealed.room.directory, 'kept')
-    await rename(join(sealed.room.repository, '.tidemark/keys'), kept)
+    const end = await sealed.room.run([...words, '--json'], more)
+    expectExit(end, 12, what)
+    expect(end.json<Failed>().error.code).toBe('key-missing')
+    expect(end.stderr).not.toContain('no backup')
+    expect(await snapshot(sealed.room.repository), what).toEqual(before)
+  }
+
+  it.each(commands)('%s: with the keys gone from the repository it refuses to go on in clear', async (_name, words) => {
+    const [keys, keptKeys] = [join(sealed.room.repository, '.tidemark/keys'), join(sealed.room.directory, 'kept')]
+    const [seen, keptSeen] = [join(sealed.room.directory, '.config/tidemark/host.key.seen'), join(sealed.room.directory, 'kept.seen')]
+    await rename(keys, keptKeys)
     const without = await snapshot(sealed.room.repository)
-    // This host remembers that there was a ring; one that forgot is still told by its configuration.
     try {
+      // This host remembers that there was a ring; one that forgot is still told by its configuration.
       expectExit(await sealed.room.run([...words(), '--json']), 13, 'remembered')
-      await rm(join(sealed.room.directory, '.config/tidemark/host.key.seen'))
+      await rename(seen, keptSeen)
       const forgotten = await sealed.room.run([...words(), '--json'])
+      await rename(keptSeen, seen)
       // Who only asks for the keys may be told that there are none.
       expectExit(forgotten, words()[0] === 'key' ? 0 : 12, 'forgotten')
       expect(await snapshot(sealed.room.repository)).toEqual(without)
     } finally {
-      await rename(kept, join(sealed.room.repository, '.tidemark/keys'))
+      await rename(keptKeys, keys)
     }
-    expect(await snapshot(sealed.room.repository)).toEqual(before)
-    // Remembers again.
-    expectExit(await sealed.room.run(['list']), 0, 'with its keys')
   })
 
   it('key add, rotate, remove and kit need the recovery kit, and no other kit will do', async () => {
-    await using stranger = await sealedRoom(database.target)
     const before = await snapshot(sealed.room.repository)
     const output = join(sealed.room.directory, 'again.txt')
     for (const words of [
@@ -262,12 +271,17 @@ describe('a write-only host', () => {
       ['restore', incr.id, '--into', into],
       ['restore', dump.id, '--test'],
       ['drill', dump.id],
+      ['export', full.id, '--to', into],
+      ['export', dump.id, '--to', into],
+      ['verify', full.id],
     ]) {
       const end = await room.run([...words, '--json'])
       expectExit(end, 12, words.join(' '))
       expect(end.json<Failed>().error.hints.join()).toContain('--kit')
     }
     await expect(readdir(into)).rejects.toThrow('ENOENT')
+    // Of a dump it can at least say that the sealed bytes are those that were stored.
+    expect((await room.json<{ backups: unknown[] }>(['verify', dump.id])).backups).toMatchObject([{ opened: false, state: 'verified' }])
     // The kit reads what the host may not.
     const restored = await room.json<RestoreDirectoryOutcome>(['restore', incr.id, '--into', into, '--kit', kit])
     expect(restored.result?.files).toBeGreaterThan(100)

@@ -1,16 +1,20 @@
 import { hash, randomBytes } from 'node:crypto'
+import type { RunKeys } from '../../src/backup/base/page-store.ts'
 import type { Clock } from '../../src/kernel/clock.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import type { Context } from '../../src/kernel/context.ts'
 import type { Event } from '../../src/kernel/event.ts'
+import { Failure } from '../../src/kernel/failure.ts'
 import { collectGarbage, type CollectedGarbage } from '../../src/repository/base/collect-garbage.ts'
 import { openBaseBackup, type OpenBaseBackup } from '../../src/repository/base/open-base-backup.ts'
+import type { PackKeys } from '../../src/repository/base/pack-keys.ts'
 import { planGarbage, viewGarbage } from '../../src/repository/base/plan-garbage.ts'
 import { removeRunObjects } from '../../src/repository/base/run-objects.ts'
 import { livingBackups, type ClusterState } from '../../src/repository/cluster-log.ts'
 import { append, readClusterLog } from '../../src/repository/commit-log.ts'
 import { executeDelete, planDelete, type DeletePlan } from '../../src/repository/delete-backup.ts'
 import { commitKey, commitsPrefix } from '../../src/repository/layout.ts'
+import { runKeyKey } from '../../src/repository/keys/key-layout.ts'
 import { takeLease, type Lease } from '../../src/repository/lease.ts'
 import { openOrCreateRepository, type Repository } from '../../src/repository/repository.ts'
 import { memoryStorage } from '../../src/storage/memory.ts'
@@ -44,28 +48,62 @@ export const wholeCluster = (files: TestFiles): TestFiles => new Map([...always,
 export const digestsOf = (files: TestFiles): ReadonlyMap<string, string> =>
   new Map([...files].map(([path, bytes]): [string, string] => [path, hash('sha256', bytes)]).toSorted(([a], [b]) => (a < b ? -1 : 1)))
 
+/** Keys of a repository that is sealed. */
+export interface TestSealing {
+  readonly seal: RunKeys
+  readonly open: PackKeys
+}
+
+/** What runs are handed; with `sealing`, they seal and open with it. */
+export interface TestContext extends Context {
+  readonly sealing?: TestSealing
+}
+
 /** The step before which a run stops: it is never heard of again. */
 export type BaseStep = 'commit' | 'end'
 
-export function contextFor(events: Event[], clock: Clock = systemClock): Context {
+export function contextFor(events: Event[], clock: Clock = systemClock): TestContext {
   return { clock, emit: (event) => events.push(event), signal: new AbortController().signal }
 }
 
-export const openScene = (storage: Storage, context: Context): Promise<Repository> => openOrCreateRepository('local', storage, 'flat', context)
+/** Two hosts of a sealed repository: one that reads data, and one that may only write. */
+export function sealedContexts(context: Context): { readonly reading: TestContext; readonly writeOnly: TestContext } {
+  const metadata = { epoch: 1, key: randomBytes(32) }
+  const run = randomBytes(32)
+  const seal: RunKeys = { run, metadata }
+  const refuse = async (): Promise<Uint8Array> => {
+    throw new Failure('key-missing', 'this host may not read')
+  }
+  return {
+    reading: { ...context, sealing: { seal, open: { metadata: async () => metadata.key, run: async () => run } } },
+    writeOnly: { ...context, sealing: { seal, open: { metadata: async () => metadata.key, run: refuse } } },
+  }
+}
+
+const openingOf = ({ sealing }: TestContext): PackKeys | null => sealing?.open ?? null
+
+export const openScene = (storage: Storage, context: TestContext): Promise<Repository> => openOrCreateRepository('local', storage, 'flat', context)
 
 /** Takes a base backup of these files; compared with the newest that is there, unless it shall be a full one. */
 export async function takeBase(
   storage: Storage,
-  { run, files, full = false, until, startedAt }: { readonly run: string; readonly files: TestFiles; readonly full?: boolean; readonly until?: BaseStep; readonly startedAt?: string },
-  context: Context,
+  {
+    run,
+    files,
+    full = false,
+    until,
+    startedAt,
+  }: { readonly run: string; readonly files: TestFiles; readonly full?: boolean; readonly until?: BaseStep; readonly startedAt?: string },
+  context: TestContext,
 ): Promise<Lease> {
   const repository = await openScene(storage, context)
-  const lease = await takeLease(storage, { cluster, run, verb: 'backup', objects: () => [] }, gone, context)
+  const lease = await takeLease(storage, { cluster, run, verb: 'backup', objects: () => [], keys: openingOf(context) }, gone, context)
   try {
     const newest = full ? undefined : livingBackups(lease.state()).find(({ state }) => state !== 'damaged')
-    const prior = newest === undefined ? null : await openBaseBackup(repository, newest, null, context)
+    const prior = newest === undefined ? null : await openBaseBackup(repository, newest, openingOf(context), context)
+    if (context.sealing !== undefined) await storage.put(runKeyKey(cluster, run), Buffer.from('sealed to those who read'), { ifAbsent: true })
     const at = startedAt ?? `2026-11-21T10:00:00.${String(lease.epoch).padStart(3, '0')}Z`
-    const stored = await storeFiles(storage, wholeCluster(files), { run, prior, context, startedAt: at, threads: 1 })
+    const stored = await storeFiles(storage, wholeCluster(files), { run, prior, context, startedAt: at, threads: 1, keys: context.sealing ?? null })
     if (until === 'commit') return lease
     const { facts, manifest } = stored.backup.record
     await lease.append({ kind: 'backup', epoch: lease.epoch, backup: facts, manifest, run })
@@ -88,15 +126,15 @@ async function giveUp(storage: Storage, lease: Lease, run: string): Promise<void
 }
 
 /** As `tidemark delete` does. The last good one is called damaged first, for it would be refused. */
-export async function deleteBase(storage: Storage, id: string, context: Context, run = `delete-${id}`): Promise<DeletePlan> {
+export async function deleteBase(storage: Storage, id: string, context: TestContext, run = `delete-${id}`): Promise<DeletePlan> {
   const others = Object.entries(await listed(storage, context)).filter(([other, state]) => other !== id && state !== 'damaged')
   if (others.length === 0) await note(storage, { kind: 'damaged', backup: id, problems: [], run }, context)
-  const lease = await takeLease(storage, { cluster, run, verb: 'delete', objects: () => [] }, gone, context)
+  const lease = await takeLease(storage, { cluster, run, verb: 'delete', objects: () => [], keys: openingOf(context) }, gone, context)
   const repository = await openScene(storage, context)
   const record = lease.state().backups.get(id)
   if (record === undefined || record.deleted !== null) throw new Error(`there is no backup ${id}`)
   try {
-    const plan = await planDelete(repository, { state: lease.state(), record, keys: null }, context)
+    const plan = await planDelete(repository, { state: lease.state(), record, keys: openingOf(context) }, context)
     await executeDelete(repository, lease, { plan: { ...plan, refusals: [] }, reason: 'test', run }, context)
     await lease.end('ok')
     return plan
@@ -107,11 +145,20 @@ export async function deleteBase(storage: Storage, id: string, context: Context,
 }
 
 /** As `tidemark repo gc` does. */
-export async function collect(storage: Storage, context: Context, { run = `gc-${randomBytes(4).toString('hex')}`, graceSeconds = 0 } = {}): Promise<CollectedGarbage> {
+export async function collect(
+  storage: Storage,
+  context: TestContext,
+  { run = `gc-${randomBytes(4).toString('hex')}`, graceSeconds = 0 } = {},
+): Promise<CollectedGarbage> {
   const repository = await openScene(storage, context)
-  const lease = await takeLease(storage, { cluster, run, verb: 'gc', objects: () => [] }, gone, context)
+  const lease = await takeLease(storage, { cluster, run, verb: 'gc', objects: () => [], keys: openingOf(context) }, gone, context)
   try {
-    const collected = await collectGarbage(repository, lease, { run, keys: null, seal: null, graceSeconds }, context)
+    const collected = await collectGarbage(
+      repository,
+      lease,
+      { run, keys: openingOf(context), seal: context.sealing?.seal.metadata ?? null, graceSeconds },
+      context,
+    )
     await lease.end('ok')
     return collected
   } catch (error) {
@@ -121,22 +168,22 @@ export async function collect(storage: Storage, context: Context, { run = `gc-${
 }
 
 /** As `tidemark verify` does. */
-export async function verifyBase(storage: Storage, id: string, context: Context, looked: PagesLookedAt = createPagesLookedAt()): Promise<VerifiedBackup> {
+export async function verifyBase(storage: Storage, id: string, context: TestContext, looked: PagesLookedAt = createPagesLookedAt()): Promise<VerifiedBackup> {
   const repository = await openScene(storage, context)
   const state = await readClusterLog(storage, cluster, context)
   const record = state.backups.get(id)
   if (record === undefined) throw new Error(`there is no backup ${id}`)
-  return verifyBackup(repository, { state, record }, { run: `verify-${id}`, threads: 1, keys: null, looked }, context)
+  return verifyBackup(repository, { state, record }, { run: `verify-${id}`, threads: 1, keys: openingOf(context), looked }, context)
 }
 
-export async function openBase(storage: Storage, id: string, context: Context): Promise<OpenBaseBackup> {
+export async function openBase(storage: Storage, id: string, context: TestContext): Promise<OpenBaseBackup> {
   const record = (await readClusterLog(storage, cluster, context)).backups.get(id)
   if (record === undefined) throw new Error(`there is no backup ${id}`)
-  return openBaseBackup(await openScene(storage, context), record, null, context)
+  return openBaseBackup(await openScene(storage, context), record, openingOf(context), context)
 }
 
 /** The files of a backup, by the way of readers. */
-export async function filesOf(storage: Storage, id: string, context: Context): Promise<TestFiles> {
+export async function filesOf(storage: Storage, id: string, context: TestContext): Promise<TestFiles> {
   const backup = await openBase(storage, id, context)
   const files = new Map(await openFiles({ repository: await openScene(storage, context), backup } satisfies Pick<TestBackup, 'repository' | 'backup'>, context))
   for (const path of always.keys()) files.delete(path)
@@ -144,7 +191,7 @@ export async function filesOf(storage: Storage, id: string, context: Context): P
 }
 
 /** The backups that are listed, with their states. */
-export async function listed(storage: Storage, context: Context): Promise<Record<string, string>> {
+export async function listed(storage: Storage, context: TestContext): Promise<Record<string, string>> {
   return Object.fromEntries(livingBackups(await readClusterLog(storage, cluster, context)).map((record) => [record.facts.id, record.state]))
 }
 
@@ -155,10 +202,10 @@ export async function keysUnder(storage: Storage, prefix: string): Promise<reado
 }
 
 /** What is there that no backup needs, and what backups need and is not there. */
-export async function garbageIn(storage: Storage, context: Context): Promise<readonly string[]> {
+export async function garbageIn(storage: Storage, context: TestContext): Promise<readonly string[]> {
   const state = await readClusterLog(storage, cluster, context)
   const repository = await openScene(storage, context)
-  const view = await viewGarbage(repository, { state, keys: null }, context)
+  const view = await viewGarbage(repository, { state, keys: openingOf(context) }, context)
   const { refusals, unnamed, left } = await planGarbage(repository, { state, view, now: context.clock.now() }, context)
   const waiting = state.garbage.flatMap(({ objects }) => objects)
   const open = [state.open, ...state.interrupted].flatMap((run) => (run === null ? [] : [`(run ${run.run} is not over)`]))
@@ -171,10 +218,11 @@ export async function cutLog(storage: Storage, first: number): Promise<void> {
   for (const key of await keysUnder(storage, commitsPrefix(cluster))) if (key >= commitKey(cluster, first)) await storage.delete(key)
 }
 
-export async function note(storage: Storage, entry: Parameters<typeof append>[2], context: Context): Promise<ClusterState> {
+export async function note(storage: Storage, entry: Parameters<typeof append>[2], context: TestContext): Promise<ClusterState> {
   return append(storage, await readClusterLog(storage, cluster, context), entry, context)
 }
 
-export const warningsIn = (events: readonly Event[]): readonly string[] => events.flatMap((event) => (event.type === 'warning' ? [`${event.code}: ${event.message}`] : []))
+export const warningsIn = (events: readonly Event[]): readonly string[] =>
+  events.flatMap((event) => (event.type === 'warning' ? [`${event.code}: ${event.message}`] : []))
 
 export const newStorage = (clock: Clock = systemClock): Storage => memoryStorage({ clock })

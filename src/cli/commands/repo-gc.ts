@@ -39,7 +39,10 @@ Examples:
       })
       const [failed] = collected.flatMap(({ failure }) => (failure === null ? [] : [failure]))
       output.document({
-        repositories: collected.map(({ failure, ...each }) => ({ ...each, failure: failure === null ? null : { code: failure.code, message: failure.message } })),
+        repositories: collected.map(({ failure, ...each }) => ({
+          ...each,
+          failure: failure === null ? null : { code: failure.code, message: failure.message },
+        })),
         dryRun,
         ...(failed === undefined ? {} : errorOf(failed)),
       })

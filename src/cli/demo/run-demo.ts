@@ -127,6 +127,8 @@ async function demoWorkspace(runtime: Runtime, machine: Machine, server: Embedde
     DATABASE_URL: `postgresql://postgres@127.0.0.1:${server.port}/shop`,
     PGPASSWORD: server.target.password?.reveal() ?? '',
     BACKUP_DIR: join(root, 'backups'),
+    // It is gone with its server, whatever key this host has.
+    TIDEMARK_ENCRYPTION: 'none',
     ...(machine.env['TIDEMARK_PG_BIN'] === undefined ? {} : { TIDEMARK_PG_BIN: machine.env['TIDEMARK_PG_BIN'] }),
   }
   const settings = await loadSettings({ env, cwd: work, home: machine.home })

@@ -6,6 +6,7 @@ import { Failure, isFailure, messageOf } from '../../kernel/failure.ts'
 import { toolVersion } from '../../kernel/version.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { newBackupId, type Backup, type BackupFacts } from '../backup.ts'
+import { packKeysOf } from '../base/base-keys.ts'
 import { readObjectIfThere } from '../bytes.ts'
 import { livingBackups } from '../cluster-log.ts'
 import { digestOf } from '../commit-entry.ts'
@@ -134,7 +135,7 @@ async function underLease(
 ): Promise<void> {
   await using lease = await takeLease(
     repository.storage,
-    { cluster: adoption.cluster, run: adoption.run, verb: 'adopt', objects },
+    { cluster: adoption.cluster, run: adoption.run, verb: 'adopt', objects, keys: packKeysOf(repository.keyring, context) },
     adoption.whereabouts,
     context,
   )

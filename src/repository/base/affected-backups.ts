@@ -44,7 +44,8 @@ async function needsOf(repository: Repository, record: BackupRecord, keys: PackK
     named = new Set([record.manifest.key, record.moved?.key ?? '', ...root.indexes.map(({ key }) => key)])
     const packs = packsOf(await openBaseBackup(repository, record, keys, context))
     return ({ object, pack, frame }) =>
-      named.has(object) || packs.some((each) => each.object === object && (pack === null || each.id === pack) && (frame === null || (each.live[frame] ?? 0) > 0))
+      named.has(object) ||
+      packs.some((each) => each.object === object && (pack === null || each.id === pack) && (frame === null || (each.live[frame] ?? 0) > 0))
   } catch (error) {
     if (!isFailure(error, 'integrity', 'object-missing', 'key-missing')) throw error
     context.emit({ type: 'note', message: `whether backup ${record.facts.id} is affected is not known: ${messageOf(error)}` })

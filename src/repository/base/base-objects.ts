@@ -39,7 +39,8 @@ export function baseObjectOf(cluster: string, key: string): BaseObject | undefin
 }
 
 /** Whether a key stands for all packs that lie in a run's folder. */
-export const isPacksFolder = (cluster: string, key: string): boolean => key.startsWith(packsFolder(cluster)) && wholeRun.test(key.slice(packsFolder(cluster).length))
+export const isPacksFolder = (cluster: string, key: string): boolean =>
+  key.startsWith(packsFolder(cluster)) && wholeRun.test(key.slice(packsFolder(cluster).length))
 
 /** Names as few keys as possible: a run's folder where all of `present` that lies in it goes. */
 export function compactKeys(cluster: string, going: readonly string[], present: readonly string[]): readonly string[] {

@@ -42,20 +42,31 @@ async function findProblem(
   return (await isItsEnding(backup, { number, place }, ending)) ? null : { code: 'integrity', message: `${key} does not end with the table of its frames` }
 }
 
-async function readRange({ storage }: Repository, { key, version }: StoredObject, range: { readonly offset: number; readonly length: number }, options: CallOptions): Promise<Buffer> {
+async function readRange(
+  { storage }: Repository,
+  { key, version }: StoredObject,
+  range: { readonly offset: number; readonly length: number },
+  options: CallOptions,
+): Promise<Buffer> {
   const parts: Uint8Array[] = []
   for await (const part of storage.read(key, { ...options, ...range, ifVersion: version })) parts.push(part)
   return Buffer.concat(parts)
 }
 
-async function isItsEnding(backup: OpenBaseBackup, { number, place }: { readonly number: number; readonly place: PlacedPack }, ending: Buffer): Promise<boolean> {
+async function isItsEnding(
+  backup: OpenBaseBackup,
+  { number, place }: { readonly number: number; readonly place: PlacedPack },
+  ending: Buffer,
+): Promise<boolean> {
   const { frames } = place
   const trailer = ending.subarray(0, ending.length - footerBytes)
   if (!ending.subarray(trailer.length).equals(encodeFooter(trailer.length, frames.length))) return false
-  const codec = await backup.codec(number)
   try {
+    const codec = await backup.codec(number)
     return codec.open(frames.length, trailer, { contentBytes: frames.length * 8, isLast: true }).equals(encodeTrailer(frames))
   } catch (error) {
+    // Without its key nobody knows what the table says, but where it lies.
+    if (isFailure(error, 'key-missing')) return true
     if (!isFailure(error, 'integrity')) throw error
     return false
   }

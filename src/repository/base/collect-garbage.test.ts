@@ -1,9 +1,23 @@
 import { randomBytes } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Event } from '../../kernel/event.ts'
 import type { Storage } from '../../storage/storage.ts'
-import { collect, contextFor, deleteBase, digestsOf, filesOf, keysUnder, listed, movableClock, newStorage, takeBase, verifyBase } from '../../../test/support/base-history.ts'
+import {
+  collect,
+  contextFor,
+  deleteBase,
+  digestsOf,
+  filesOf,
+  garbageIn,
+  keysUnder,
+  listed,
+  movableClock,
+  newStorage,
+  sealedContexts,
+  takeBase,
+  verifyBase,
+  type TestContext,
+} from '../../../test/support/base-history.ts'
 import type { TestFiles } from '../../../test/support/page-files.ts'
 
 const context = contextFor([])
@@ -20,7 +34,17 @@ describe('deleting a base backup', () => {
     const storage = newStorage()
     const [a, b] = [randomBytes(300_000), randomBytes(300_000)]
     await takeBase(storage, { run: 'full', files: new Map([['a', a]]) }, context)
-    await takeBase(storage, { run: 'incr', files: new Map([['a', a], ['b', b]]) }, context)
+    await takeBase(
+      storage,
+      {
+        run: 'incr',
+        files: new Map([
+          ['a', a],
+          ['b', b],
+        ]),
+      },
+      context,
+    )
     const before = await baseKeys(storage)
     const sizes = new Map<string, number>()
     for (const key of before) sizes.set(key, (await storage.stat(key))?.sizeBytes ?? 0)
@@ -57,7 +81,10 @@ describe('deleting a base backup', () => {
     const plan = await deleteBase(storage, 'one', context)
     expect(plan).toMatchObject({ objects: ['.tidemark/roots/main/one.pack'], warnings: [expect.stringContaining('two.pack cannot be opened') as string] })
     expect(await packs(storage)).toEqual(before)
-    await expect(collect(storage, context, { run: 'refused' })).rejects.toMatchObject({ code: 'target-unsafe', message: expect.stringContaining('two.pack') as string })
+    await expect(collect(storage, context, { run: 'refused' })).rejects.toMatchObject({
+      code: 'target-unsafe',
+      message: expect.stringContaining('two.pack') as string,
+    })
     await storage.put('.tidemark/roots/main/two.pack', root)
     await collect(storage, context)
     expect((await baseKeys(storage)).every((key) => key.includes('two'))).toBe(true)
@@ -118,59 +145,97 @@ describe('collecting garbage', () => {
     expect(await baseKeys(storage)).toEqual([])
   })
 
-  it('keeps every backup readable in any row of full, incremental, deletion and collection, and leaves nothing that nobody needs', { timeout: 240_000 }, async () => {
-    // More than a frame has.
-    const fileBytes = 1_100_000
-    let moved = 0
-    // What is moved once is moved again, and an incremental stands on it.
-    const moving = (['full', 'incr', 'delete', 'gc', 'incr', 'delete', 'gc', 'incr', 'delete', 'gc'] as const).map((what) => ({ what, which: 0, change: 5 }))
-    const step = fc.record({ what: fc.constantFrom('full', 'incr', 'incr', 'delete', 'delete', 'gc'), which: fc.nat(), change: fc.constantFrom(0, 1, 5, 5, 6) })
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 9 }), async (steps) => {
-        const storage = newStorage()
-        const living = new Map<string, ReadonlyMap<string, string>>()
-        let files = new Map([0, 1, 2, 3, 4, 5].map((file): [string, Buffer] => [`base/${file}`, randomBytes(fileBytes)]))
-        for (const [number, { what, which, change }] of steps.entries()) {
-          const id = [...living.keys()][which % Math.max(1, living.size)]
-          if (what === 'gc') moved += (await collect(storage, context)).movedObjects
-          else if (what === 'delete') {
-            if (id === undefined) continue
-            await deleteBase(storage, id, context, `d${number}`)
-            living.delete(id)
-          } else {
-            files = new Map(files)
-            // Most of the files at once, so that packs are left with little.
-            for (let file = 0; file < change; file += 1) files.set(`base/${file}`, randomBytes(fileBytes))
-            await takeBase(storage, { run: `b${number}`, files, full: what === 'full' }, context)
-            living.set(`b${number}`, digestsOf(files))
+  it(
+    'keeps every backup readable in any row of full, incremental, deletion and collection, and leaves nothing that nobody needs',
+    { timeout: 240_000 },
+    async () => {
+      // More than a frame has.
+      const fileBytes = 1_100_000
+      let moved = 0
+      // What is moved once is moved again, and an incremental stands on it.
+      const moving = (['full', 'incr', 'delete', 'gc', 'incr', 'delete', 'gc', 'incr', 'delete', 'gc'] as const).map((what) => ({ what, which: 0, change: 5 }))
+      const step = fc.record({
+        what: fc.constantFrom('full', 'incr', 'incr', 'delete', 'delete', 'gc'),
+        which: fc.nat(),
+        change: fc.constantFrom(0, 1, 5, 5, 6),
+      })
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { minLength: 3, maxLength: 9 }), async (steps) => {
+          const storage = newStorage()
+          const living = new Map<string, ReadonlyMap<string, string>>()
+          let files = new Map([0, 1, 2, 3, 4, 5].map((file): [string, Buffer] => [`base/${file}`, randomBytes(fileBytes)]))
+          for (const [number, { what, which, change }] of steps.entries()) {
+            const id = [...living.keys()][which % Math.max(1, living.size)]
+            if (what === 'gc') moved += (await collect(storage, context)).movedObjects
+            else if (what === 'delete') {
+              if (id === undefined) continue
+              await deleteBase(storage, id, context, `d${number}`)
+              living.delete(id)
+            } else {
+              files = new Map(files)
+              // Most of the files at once, so that packs are left with little.
+              for (let file = 0; file < change; file += 1) files.set(`base/${file}`, randomBytes(fileBytes))
+              await takeBase(storage, { run: `b${number}`, files, full: what === 'full' }, context)
+              living.set(`b${number}`, digestsOf(files))
+            }
+            for (const [backup, then] of living) expect(digestsOf(await filesOf(storage, backup, context)), backup).toEqual(then)
           }
+          moved += (await collect(storage, context)).movedObjects
+          expect(await collect(storage, context)).toMatchObject({ removedObjects: 0, movedObjects: 0, waitingObjects: 0 })
           for (const [backup, then] of living) expect(digestsOf(await filesOf(storage, backup, context)), backup).toEqual(then)
-        }
-        moved += (await collect(storage, context)).movedObjects
-        expect(await collect(storage, context)).toMatchObject({ removedObjects: 0, movedObjects: 0, waitingObjects: 0 })
-        for (const [backup, then] of living) expect(digestsOf(await filesOf(storage, backup, context)), backup).toEqual(then)
-        expect(Object.keys(await listed(storage, context)).toSorted()).toEqual([...living.keys()].toSorted())
-        for (const backup of living.keys()) expect(await verifyBase(storage, backup, context), backup).toMatchObject({ valid: true })
-        if (living.size === 0) expect(await baseKeys(storage)).toEqual([])
-      }),
-      { numRuns: 8, examples: [[moving]] },
-    )
-    // Else nothing was tried that is worth to be.
-    expect(moved).toBeGreaterThan(0)
+          expect(Object.keys(await listed(storage, context)).toSorted()).toEqual([...living.keys()].toSorted())
+          for (const backup of living.keys()) expect(await verifyBase(storage, backup, context), backup).toMatchObject({ valid: true })
+          if (living.size === 0) expect(await baseKeys(storage)).toEqual([])
+        }),
+        { numRuns: 8, examples: [[moving]] },
+      )
+      // Else nothing was tried that is worth to be.
+      expect(moved).toBeGreaterThan(0)
+    },
+  )
+})
+
+describe('in a sealed repository', () => {
+  const { reading: sealed, writeOnly } = sealedContexts(context)
+
+  it('nothing is removed that somebody without a key would have to know more of, and the key of a run goes with its last page', async () => {
+    const storage = newStorage()
+    const { files } = await sparse(storage, sealed)
+    await expect(collect(storage, context, { run: 'keyless' })).rejects.toMatchObject({
+      code: 'target-unsafe',
+      message: expect.stringContaining('no key is at hand') as string,
+    })
+    // Which packs of the run before it had is written where it cannot be read; what its own run stored is known by its name.
+    const { objects, warnings } = await deleteBase(storage, 'incr', context, 'keyless-delete')
+    expect(objects.filter((key) => key.includes('full'))).toEqual([])
+    expect(warnings).toEqual([expect.stringContaining('repo gc') as string])
+    expect(await keysUnder(storage, '.tidemark/keys/runs/')).toContain('.tidemark/keys/runs/main/full.age')
+    await takeBase(storage, { run: 'new', files, full: true }, sealed)
+    await collect(storage, sealed)
+    expect(await keysUnder(storage, '.tidemark/keys/runs/')).toEqual(['.tidemark/keys/runs/main/new.age'])
+    expect(await garbageIn(storage, sealed)).toEqual([])
+  })
+
+  it('a host that may not read data collects garbage all the same, and what it moved is opened by those who may', async () => {
+    const storage = newStorage()
+    const { files } = await sparse(storage, sealed)
+    expect((await collect(storage, writeOnly)).movedObjects).toBeGreaterThan(0)
+    expect(digestsOf(await filesOf(storage, 'incr', sealed))).toEqual(digestsOf(files))
+    expect(await verifyBase(storage, 'incr', sealed)).toMatchObject({ valid: true })
+    expect(await keysUnder(storage, '.tidemark/keys/runs/')).toContain('.tidemark/keys/runs/main/full.age')
   })
 })
 
 /** A full backup of much, of which an incremental needs a little, and the full one is gone. */
-async function sparse(storage: Storage): Promise<{ readonly files: TestFiles; readonly events: Event[] }> {
-  const events: Event[] = []
+async function sparse(storage: Storage, within: TestContext = context): Promise<{ readonly files: TestFiles }> {
   const kept = randomBytes(200_000)
   // Frames have a megabyte: what is kept must be alone in one of them.
   const much = new Map([...['a', 'b', 'c', 'd', 'e', 'f'].map((name): [string, Buffer] => [name, randomBytes(1 << 20)]), ['kept', kept] as const])
-  await takeBase(storage, { run: 'full', files: much }, context)
+  await takeBase(storage, { run: 'full', files: much }, within)
   const files = new Map([['kept', kept]])
-  await takeBase(storage, { run: 'incr', files }, context)
-  await deleteBase(storage, 'full', context)
-  return { files, events }
+  await takeBase(storage, { run: 'incr', files }, within)
+  await deleteBase(storage, 'full', within)
+  return { files }
 }
 
 async function bytesIn(storage: Storage, prefix: string): Promise<number> {

@@ -34,8 +34,10 @@ export interface CollectedGarbage {
 export async function collectGarbage(repository: Repository, lease: Lease, request: GarbageRequest, context: Context): Promise<CollectedGarbage> {
   let removedObjects = 0
   const first = await lookAgain(repository, lease, request, context)
-  for (const { entry, objects, dueInSeconds } of first.plan.waiting) if (dueInSeconds <= 0) removedObjects += await clear(repository, lease, { ...first, entry, objects, request }, context)
-  if (first.plan.unnamed.count > 0) removedObjects += await bury(repository, lease, { objects: first.plan.unnamed.objects, request: { ...request, graceSeconds: 0 } }, context)
+  for (const { entry, objects, dueInSeconds } of first.plan.waiting)
+    if (dueInSeconds <= 0) removedObjects += await clear(repository, lease, { ...first, entry, objects, request }, context)
+  if (first.plan.unnamed.count > 0)
+    removedObjects += await bury(repository, lease, { objects: first.plan.unnamed.objects, request: { ...request, graceSeconds: 0 } }, context)
 
   const moved = await repack(repository, lease, { ...first, request }, context)
   const second = moved === null ? first : await lookAgain(repository, lease, request, context)
@@ -107,7 +109,9 @@ async function repack(
   const packs = packsIn(marks, new Set(plan.sparse.map(({ key }) => key)))
   const moving = new Set(packs)
   // One index tells of everything that was ever moved and is needed still, so none before it is.
-  const kept = [...marks.packs.values()].filter((pack) => pack.isMoved && !moving.has(pack)).flatMap(({ place, frames }): IndexedPack[] => (frames === null ? [] : [{ ...place, frames }]))
+  const kept = [...marks.packs.values()]
+    .filter((pack) => pack.isMoved && !moving.has(pack))
+    .flatMap(({ place, frames }): IndexedPack[] => (frames === null ? [] : [{ ...place, frames }]))
   const moved = await moveFrames(repository, { cluster, run, packs, keys }, context)
   const all = [...kept, ...moved]
   const index = all.length === 0 ? null : await storeRepackIndex(repository, { cluster, run, number: nextNumber(cluster, view), packs: all, seal }, context)

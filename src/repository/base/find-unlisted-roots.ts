@@ -31,7 +31,12 @@ export type UnlistedRoot = { readonly key: string; readonly run: string } & (
  * Reads every root of the cluster that no entry names. Those of runs that gave up, or that are over and committed nothing, are leftovers whatever they say, and not among
  * them: the log proves that they never were a backup. Those of interrupted runs are asked for by name, too: a listing may be stale.
  */
-export async function findUnlistedRoots(repository: Repository, state: ClusterState, keys: PackKeys | null, context: Context): Promise<readonly UnlistedRoot[]> {
+export async function findUnlistedRoots(
+  repository: Repository,
+  state: ClusterState,
+  keys: PackKeys | null,
+  context: Context,
+): Promise<readonly UnlistedRoot[]> {
   const { storage } = repository
   const found = new Set<string>()
   for await (const { key } of storage.list(rootsPrefix(state.cluster), context)) found.add(key)
@@ -74,10 +79,14 @@ async function readOne(
 }
 
 /** Why this cannot be the root of a backup of this cluster and repository. */
-function refusalOf(root: BaseRoot, own: { readonly key: string; readonly run: string; readonly cluster: string; readonly repository: string }): string | undefined {
+function refusalOf(
+  root: BaseRoot,
+  own: { readonly key: string; readonly run: string; readonly cluster: string; readonly repository: string },
+): string | undefined {
   const { backup, cluster, repository } = root
   if (repository !== own.repository) return `it is of the repository ${quoted(repository)}`
-  if (cluster !== own.cluster || backup.cluster !== own.cluster || backup.id !== own.run) return `it speaks of backup ${quoted(backup.id)} of cluster ${quoted(cluster)}`
+  if (cluster !== own.cluster || backup.cluster !== own.cluster || backup.id !== own.run)
+    return `it speaks of backup ${quoted(backup.id)} of cluster ${quoted(cluster)}`
   if (backup.type === 'dump' || backup.database !== null || backup.format !== 'packs' || backup.key !== own.key) return 'it does not speak of a base backup'
   return isUtc(backup.startedAt) && isUtc(backup.endedAt) ? undefined : `its times are none: ${quoted(backup.startedAt)}, ${quoted(backup.endedAt)}`
 }

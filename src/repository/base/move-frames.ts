@@ -118,10 +118,21 @@ async function digestOfObject({ storage }: Repository, key: string, { signal }: 
 /** Stores the index of a repack: the last object before its entry. */
 export async function storeRepackIndex(
   repository: Repository,
-  { cluster, run, number, packs, seal }: { readonly cluster: string; readonly run: string; readonly number: number; readonly packs: readonly IndexedPack[]; readonly seal: IndexSeal },
+  {
+    cluster,
+    run,
+    number,
+    packs,
+    seal,
+  }: { readonly cluster: string; readonly run: string; readonly number: number; readonly packs: readonly IndexedPack[]; readonly seal: IndexSeal },
   { signal }: Context,
 ): Promise<ObjectRef> {
-  const header = { repository: repositoryBytes(repository.id), id: newPackId(), keyKind: seal === null ? ('none' as const) : ('metadata' as const), epoch: seal?.epoch ?? 0 }
+  const header = {
+    repository: repositoryBytes(repository.id),
+    id: newPackId(),
+    keyKind: seal === null ? ('none' as const) : ('metadata' as const),
+    epoch: seal?.epoch ?? 0,
+  }
   const bytes = encodeWholePack(header, seal?.key ?? null, encodeIndex(packs))
   const key = repackKey(cluster, number, run)
   await storeWholePack(repository.storage, key, bytes, { signal })

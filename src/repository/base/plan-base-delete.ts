@@ -45,7 +45,9 @@ export async function planBaseDelete(
   return {
     objects: inOrderOfRemoval(cluster, compactKeys(cluster, going, [...present.keys()])),
     freedBytes: going.reduce((bytes, key) => bytes + (present.get(key)?.sizeBytes ?? 0), 0),
-    warnings: own.unopened.map(({ key, why }) => `${key} cannot be opened (${why}): what only this backup needs of earlier runs is removed by: tidemark repo gc`),
+    warnings: own.unopened.map(
+      ({ key, why }) => `${key} cannot be opened (${why}): what only this backup needs of earlier runs is removed by: tidemark repo gc`,
+    ),
   }
 }
 

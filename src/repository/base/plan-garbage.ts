@@ -60,7 +60,11 @@ export async function storageNow({ storage }: Repository, state: ClusterState, c
 }
 
 /** Lists and marks. A listing that fails rejects: nothing is ever concluded from a part of one. */
-export async function viewGarbage(repository: Repository, { state, keys }: { readonly state: ClusterState; readonly keys: PackKeys | null }, context: Context): Promise<GarbageView> {
+export async function viewGarbage(
+  repository: Repository,
+  { state, keys }: { readonly state: ClusterState; readonly keys: PackKeys | null },
+  context: Context,
+): Promise<GarbageView> {
   const { storage } = repository
   const present = new Map<string, StoredObject>()
   const foreign: string[] = []
@@ -81,7 +85,9 @@ export async function planGarbage(
 ): Promise<GarbagePlan> {
   const { marks, present, foreign } = view
   const refusals = [
-    ...marks.unopened.map(({ key, backup, why }) => `${key}${backup === null ? '' : `, the root of backup ${backup},`} cannot be opened, so nobody knows what it needs: ${why}`),
+    ...marks.unopened.map(
+      ({ key, backup, why }) => `${key}${backup === null ? '' : `, the root of backup ${backup},`} cannot be opened, so nobody knows what it needs: ${why}`,
+    ),
     ...[...marks.objects]
       .filter(([key]) => !present.has(key))
       .map(([key, backup]) => `${key} is gone, which backup ${backup} needs: bring it back, or delete the backups that are damaged (tidemark verify --all)`),

@@ -25,7 +25,11 @@ export async function relistRepack(repository: Repository, known: ClusterState, 
       else {
         const entry = { kind: 'repack', epoch: holder.epoch, index: { key, sha256 }, run: holder.run, relisted: true } as const
         const state = await append(repository.storage, known, entry, context, { epoch: holder.epoch })
-        context.emit({ type: 'warning', code: 'repack-relisted', message: `${key} tells where pages of base backups lie and was not in the commit log; it counts again` })
+        context.emit({
+          type: 'warning',
+          code: 'repack-relisted',
+          message: `${key} tells where pages of base backups lie and was not in the commit log; it counts again`,
+        })
         return state
       }
     } catch (error) {
@@ -37,7 +41,11 @@ export async function relistRepack(repository: Repository, known: ClusterState, 
 }
 
 /** Newer than the one that counts, and not of a run that can never have let it count; the newest first. */
-async function findUnlisted({ storage }: Repository, state: ClusterState, context: Context): Promise<readonly { readonly key: string; readonly run: string }[]> {
+async function findUnlisted(
+  { storage }: Repository,
+  state: ClusterState,
+  context: Context,
+): Promise<readonly { readonly key: string; readonly run: string }[]> {
   const current = state.moved === null ? 0 : (repackOf(state.cluster, state.moved.key)?.number ?? 0)
   const found: { readonly key: string; readonly run: string; readonly number: number }[] = []
   for await (const { key } of storage.list(repacksPrefix(state.cluster), context)) {

@@ -27,8 +27,14 @@ import { readClusterLog } from '../commit-log.ts'
 import { takeLease } from '../lease.ts'
 
 const a = randomBytes(60_000)
-const one: TestFiles = new Map([['a', a], ['b', randomBytes(40_000)]])
-const two: TestFiles = new Map([['a', a], ['c', randomBytes(40_000)]])
+const one: TestFiles = new Map([
+  ['a', a],
+  ['b', randomBytes(40_000)],
+])
+const two: TestFiles = new Map([
+  ['a', a],
+  ['c', randomBytes(40_000)],
+])
 
 /** What becomes of a repository when the next run takes the lease. */
 async function next(storage: Storage, run = 'next'): Promise<readonly string[]> {
@@ -101,8 +107,13 @@ describe('a base backup that was killed', () => {
     const { objects } = await takePicture(storage)
     await storage.put(root, (objects.get(root) ?? Buffer.alloc(0)).subarray(1))
     expect(await next(storage)).toEqual([expect.stringMatching(/^root-unlisted: .*two\.pack/), expect.stringMatching(/^orphans-spared: .*two\.pack/)])
-    expect((await keysUnder(storage, '.tidemark/')).filter((key) => key.includes('two'))).toEqual([...objects.keys()].filter((key) => key.includes('two')).toSorted())
-    await expect(collect(storage, quiet, { run: 'refused' })).rejects.toMatchObject({ code: 'target-unsafe', message: expect.stringContaining('two.pack') as string })
+    expect((await keysUnder(storage, '.tidemark/')).filter((key) => key.includes('two'))).toEqual(
+      [...objects.keys()].filter((key) => key.includes('two')).toSorted(),
+    )
+    await expect(collect(storage, quiet, { run: 'refused' })).rejects.toMatchObject({
+      code: 'target-unsafe',
+      message: expect.stringContaining('two.pack') as string,
+    })
     await storage.put(root, objects.get(root) ?? Buffer.alloc(0))
     await next(storage, 'later')
     expect(await listed(storage, quiet)).toEqual({ two: 'stored', one: 'verified' })
@@ -204,7 +215,8 @@ describe('what is not of this repository and cluster', () => {
     const other = await takeLease(storage, { cluster, run: 'next', verb: 'backup', objects: () => [] }, gone, contextFor(events))
     await other.end('ok')
     expect(warningsIn(events)).toEqual(forged.map((key) => expect.stringContaining(`object-kept: ${key} is not removed`) as string))
-    for (const key of ['.tidemark/repository.json', `.tidemark/packs/other/one/${'0'.repeat(32)}.pack`, 'nexo.dump', ...needed]) expect(await storage.stat(key), key).toBeDefined()
+    for (const key of ['.tidemark/repository.json', `.tidemark/packs/other/one/${'0'.repeat(32)}.pack`, 'nexo.dump', ...needed])
+      expect(await storage.stat(key), key).toBeDefined()
     await sameFiles(storage, 'two', two)
     expect(await storage.stat('.tidemark/roots/main/one.pack')).toBeUndefined()
   })
