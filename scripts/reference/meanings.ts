@@ -12,7 +12,8 @@ export const meanings: Readonly<Record<string, string>> = {
   'Backup.checksum': '`sha256:` of the stored file; of a directory dump, of its sorted `sha256sum` list',
   'Backup.format': 'what pg_dump wrote',
   'Backup.compression': '`zstd:3`, `gzip:6`, `none`',
-  'Backup.encryption': '`age`: its files are age files; `age+aes-256-gcm`: its packs are sealed by AES-256-GCM, and the keys of them by age; null: it lies in clear',
+  'Backup.encryption':
+    '`age`: its files are age files; `age+aes-256-gcm`: its packs are sealed by AES-256-GCM, and the keys of them by age; null: it lies in clear',
   'Backup.key': 'where the file lies, relative to the repository',
   'Backup.fileName': 'its file name',
   'Backup.postgresVersion': 'version of the server',

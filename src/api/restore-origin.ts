@@ -8,7 +8,7 @@ import type { Repository } from '../repository/repository.ts'
 import { requireOpenable } from '../repository/stored-files.ts'
 import { requireOpenableFile, stageForeignFile } from '../restore/staged-file.ts'
 import { stageBackup, type StagedDump } from '../restore/staged-dump.ts'
-import { requireDump } from '../repository/backup.ts'
+import { isDump, requireDump } from '../repository/backup.ts'
 import { fileKeysOf } from './file-keys.ts'
 import { locateBackup, type FoundBackup, type Wanted } from './list-backups.ts'
 import type { RestoreOptions } from './restore-options.ts'
@@ -87,7 +87,7 @@ function requireOneMeaning(workspace: Workspace, options: RestoreOptions, found:
   }
   const databases = new Set(
     livingBackups(found.state)
-      .filter(({ facts }) => !facts.partial && !facts.safety)
+      .filter(({ facts }) => isDump(facts) && !facts.partial && !facts.safety)
       .map(({ facts }) => facts.database),
   )
   if (text === 'latest' && databases.size > 1) {

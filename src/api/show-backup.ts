@@ -86,7 +86,8 @@ const unread: ManifestFacts = { leftOut: null, beyondDatabase: null, base: null 
 /** A manifest that cannot be read does not hide the backup; that it cannot is said. */
 async function readFacts({ repository, record }: FoundBackup, { context }: Workspace): Promise<ManifestFacts> {
   try {
-    if (familyOf(record.facts) === 'base') return describeRoot((await openBaseBackup(repository, record, packKeysOf(repository.keyring, context), context)).root)
+    if (familyOf(record.facts) === 'base')
+      return describeRoot((await openBaseBackup(repository, record, packKeysOf(repository.keyring, context), context)).root)
     const { leftOut, beyondDatabase = null } = await readManifest(repository.storage, record, context.signal)
     if (beyondDatabase !== null) context.emit({ type: 'warning', code: 'target-unsafe', message: `${record.facts.fileName}: ${beyondDatabase}` })
     return { leftOut, beyondDatabase, base: null }

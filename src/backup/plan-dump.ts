@@ -48,6 +48,8 @@ export async function planDump(request: DumpRequest, repositories: readonly Repo
   const failures: Failure[] = []
   for (const repository of repositories) {
     try {
+      // Where it is not certain to whom to seal, nothing is stored.
+      repository.keyring?.readers()
       const state = await readClusterLog(repository.storage, request.cluster, context)
       await requireFreeLease(repository.storage, state, request, context)
       names.requireFree(names.keysIn(repository), state)

@@ -7,7 +7,7 @@ import { checkSettings, describeSettings } from './describe.ts'
 import { testRoom } from '../../test/support/config-room.ts'
 import { parseConfigFile } from './yaml-file.ts'
 
-/** The example of cli.md, without `encryption:`, which this version refuses. */
+/** The example of cli.md. */
 const documented = `clusters:
   nexo:
     url: env:DATABASE_URL
@@ -24,6 +24,7 @@ repositories:
 notify:
   - email: { to: admin@example.com, on: [failure, recovered, weekly] }
   - webhook: { url: env:SLACK_URL, format: slack, on: [failure] }
+encryption: { recipients: [age1xmwwc06ly3ee5rytxm9mflaz2u56jjj36s0mypdrwsvlul66mv4q47ryef] }
 `
 /** Keys beyond those of the command line's contract. */
 const further = `clusters:
@@ -69,13 +70,14 @@ describe('tidemark.yaml', () => {
     expect(settings.configFile).toBe(join(room.directory, 'tidemark.yaml'))
     expect(settings.repositories['local']?.storage).toMatchObject({ path: join(room.directory, 'backups') })
     expect(settings.notActing.map(({ setting, area, origin }) => `${setting} ${area} ${origin}`)).toEqual([
-      'clusters.nexo.base base tidemark.yaml:6',
+      'clusters.nexo.base.wal base.wal tidemark.yaml:6',
       'clusters.nexo.schedule schedule tidemark.yaml:7',
       'clusters.nexo.retention retention tidemark.yaml:8',
       'clusters.nexo.goals goals tidemark.yaml:9',
       'repositories.offsite.retention retention tidemark.yaml:13',
       'notify notify tidemark.yaml:14',
     ])
+    expect([settings.encryption.wanted, settings.origins['encryption.recipients']]).toEqual(['sealed', 'tidemark.yaml:17'])
     expect(settings.origins['clusters.nexo.url']).toBe('DATABASE_URL (environment)')
     expect(settings.origins['clusters.nexo.dump.format']).toBe('tidemark.yaml:5')
     expect(settings.ignored).toEqual([])

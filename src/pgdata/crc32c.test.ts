@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { combineCrc32c, crc32c } from './crc32c.ts'
+import { crc32c } from './crc32c.ts'
 
 function bitByBit(bytes: Uint8Array): number {
   let crc = 0xffffffff
@@ -22,7 +22,7 @@ describe('CRC-32C', () => {
     expect(crc32c(new Uint8Array(0))).toBe(0)
   })
 
-  it('is the same at any address, in parts, and from parts read in any order', () => {
+  it('is the same at any address, and in parts', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), fc.nat(300), fc.nat(7), (content, cut, shift) => {
         const bytes = new Uint8Array(new SharedArrayBuffer(content.length + shift)).subarray(shift)
@@ -30,19 +30,8 @@ describe('CRC-32C', () => {
         const [first, second] = [bytes.subarray(0, cut), bytes.subarray(cut)]
         expect(crc32c(bytes)).toBe(bitByBit(content))
         expect(crc32c(second, crc32c(first))).toBe(crc32c(bytes))
-        expect(combineCrc32c(crc32c(first), crc32c(second), second.length)).toBe(crc32c(bytes))
       }),
       { numRuns: 500 },
     )
-  })
-
-  it('can be put together over gigabytes', () => {
-    const [first, second] = [0x12345678, 0x9abcdef0]
-    const gigabyte = 2 ** 30
-    let zeros = crc32c(new Uint8Array(1024))
-    for (let length = 1024; length < gigabyte; length *= 2) zeros = combineCrc32c(zeros, zeros, length)
-    expect(combineCrc32c(combineCrc32c(first, zeros, gigabyte), second, 9)).toBe(combineCrc32c(first, combineCrc32c(zeros, second, 9), gigabyte + 9))
-    // Lengths in bits are beyond 32 bits.
-    expect(combineCrc32c(first, second, gigabyte * 8)).not.toBe(combineCrc32c(first, second, 0))
   })
 })

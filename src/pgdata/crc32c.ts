@@ -24,11 +24,6 @@ export function crc32c(bytes: Uint8Array, previous = 0): number {
   return ~overBytes(crc, bytes.subarray(head + words.length * 4)) >>> 0
 }
 
-/** The CRC-32C of two byte sequences one after the other, from the CRC of each and the length of the second: parts can be read in any order. */
-export function combineCrc32c(first: number, second: number, secondBytes: number): number {
-  return (multiply(powerOfX(secondBytes * 8), first) ^ second) >>> 0
-}
-
 /** A little-endian word, `bytesBehind` bytes before the end of the sixteen. */
 function afterWord(bytesBehind: number, word: number): number {
   const row = bytesBehind << 8
@@ -61,25 +56,4 @@ function makeTable(): Int32Array {
 
 function timesX(value: number): number {
   return (value & 1) === 0 ? value >>> 1 : (value >>> 1) ^ polynomial
-}
-
-/** The product of two polynomials modulo the CRC's. */
-function multiply(a: number, b: number): number {
-  let product = 0
-  for (let bit = 31; bit >= 0; bit -= 1) {
-    if (((a >>> bit) & 1) === 1) product ^= b
-    b = timesX(b)
-  }
-  return product
-}
-
-/** x to the power of `exponent`, which may be larger than 2³². */
-function powerOfX(exponent: number): number {
-  let result = 0x80000000
-  let square = 0x40000000
-  for (let left = exponent; left > 0; left = Math.floor(left / 2)) {
-    if (left % 2 === 1) result = multiply(square, result)
-    square = multiply(square, square)
-  }
-  return result
 }

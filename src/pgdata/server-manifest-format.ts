@@ -31,13 +31,6 @@ export function* formatServerManifest(
   }
 }
 
-/** A CRC-32C as manifests hold it: the four bytes as they lie in the memory of a little-endian server. */
-export function crc32cHex(crc: number): string {
-  const bytes = Buffer.alloc(4)
-  bytes.writeUInt32LE(crc)
-  return bytes.toString('hex')
-}
-
 function* separated<T>(items: Iterable<T>, format: (item: T) => string): Generator<string, void, undefined> {
   let separator = '\n'
   for (const item of items) {

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Failure } from '../kernel/failure.ts'
-import { crc32cHex, formatServerManifest } from './server-manifest-format.ts'
-import { createServerManifestReader, type ManifestFile, parseServerManifest, type ServerManifest } from './server-manifest.ts'
+import { crc32cHex, parseServerManifest, type ServerManifest } from '../../test/support/server-manifest.ts'
+import { formatServerManifest } from './server-manifest-format.ts'
+import { createServerManifestReader, type ManifestFile } from './server-manifest.ts'
 
 const recorded: readonly string[] = [
   '{ "PostgreSQL-Backup-Manifest-Version": 2,',
@@ -72,7 +73,6 @@ describe('the manifest of a server', () => {
       [replaced('"Size": 225', '"Size": 225, "Size": 1'), 'should not be there'],
       [replaced('4a92e262', '4a92e2'), 'checksum of backup_label'],
       [replaced('CRC32C', 'MD5'), 'checksum of backup_label'],
-      [replaced('"Encoded-Path": "62e9"', '"Path": "backup_label"'), 'twice'],
       [replaced('0/2000120', '0/2000020'), 'needs WAL from'],
       [replaced('"Timeline": 1', '"Timeline": 0'), 'needs WAL from'],
       [sealed(recorded.toSpliced(3, 0, `{ "Path": "${'x'.repeat(20_000)}" },`)), 'should not be there'],

@@ -32,26 +32,11 @@ export interface ManifestFrame {
   readonly walRanges: readonly WalRange[]
 }
 
-export interface ServerManifest extends ManifestFrame {
-  readonly files: readonly ManifestFile[]
-}
-
 export interface ServerManifestReader {
   /** The next bytes, cut anywhere. Throws `integrity`. */
   write(chunk: Uint8Array): void
   /** Throws `integrity` when the manifest is cut or its own checksum is wrong. Believe nothing of it before. */
   finish(): ManifestFrame
-}
-
-/** Reads a whole manifest. Throws `integrity` unless all of it is as PostgreSQL writes it and its own checksum is right. */
-export function parseServerManifest(bytes: Uint8Array): ServerManifest {
-  const files = new Map<string, ManifestFile>()
-  const reader = createServerManifestReader((file) => {
-    if (files.has(file.path)) throw unreadable(`it lists ${readablePath(file.path)} twice`)
-    files.set(file.path, file)
-  })
-  reader.write(bytes)
-  return { ...reader.finish(), files: [...files.values()] }
 }
 
 /** Reads a manifest as it comes in and keeps nothing: `onFile` is told of every file, in order (whether one comes twice is for it to notice). */

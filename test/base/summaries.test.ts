@@ -15,7 +15,9 @@ async function fill(cluster: TestCluster): Promise<void> {
   // Commits of these servers are not waited for, and VACUUM calls nothing visible that is not durable.
   await shop.query('CHECKPOINT')
   await shop.query('VACUUM (FREEZE) orders, cut, still')
-  expect(await shop.query(`SELECT count(*)::int AS hidden FROM pg_class WHERE relname IN ('orders', 'cut', 'still') AND relallvisible * 2 < relpages`)).toEqual([{ hidden: 0 }])
+  expect(await shop.query(`SELECT count(*)::int AS hidden FROM pg_class WHERE relname IN ('orders', 'cut', 'still') AND relallvisible * 2 < relpages`)).toEqual(
+    [{ hidden: 0 }],
+  )
 }
 
 /** What summaries get wrong most easily: pages cleared of visibility, files that shrink and grow, relations that are rewritten, dropped and made again. */

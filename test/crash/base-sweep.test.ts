@@ -39,7 +39,7 @@ describe.for(sweptPlaces)('a base backup on $name, killed or failed at every ope
       const rehearsal = faultyStorage(calm.storage)
       expect(await endingOf(() => takeBackups(room.workspace(rehearsal), { type }))).toMatchObject({ kind: 'done' })
       const wrong: string[] = []
-      await eachOf(seeded(everyPlan(rehearsal.operations), isComplete ? share : share * 0.25, 2026), 2, async (plan) => {
+      await eachOf(seeded(everyPlan(rehearsal.operations), isComplete ? share : share * 0.06, 2026), 2, async (plan) => {
         await using place = await open(base)
         wrong.push(...(await baseBackupUnder(plan, place.storage, { type, operations: rehearsal.operations })))
       })

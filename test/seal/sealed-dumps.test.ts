@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -12,6 +12,7 @@ import { verifyBackups } from '../../src/api/verify-backups.ts'
 import type { ClusterSettings } from '../../src/config/settings.ts'
 import { systemClock } from '../../src/kernel/clock.ts'
 import type { Event } from '../../src/kernel/event.ts'
+import { Secret } from '../../src/kernel/secret.ts'
 import { readObject } from '../../src/repository/bytes.ts'
 import { readClusterLog } from '../../src/repository/commit-log.ts'
 import type { KeysAtHand } from '../../src/repository/keys/keys-at-hand.ts'
@@ -228,6 +229,8 @@ describe('a write-only host', () => {
     const workspace = sealed.workspace({ emit: (event) => events.push(event) })
     const read = await backupOf(workspace)
     expect(read.state).toBe('verified')
+    const { identity } = sealed.host
+    await expect(collect(decryptAge(pieces(await bytesOf(storage, read.key)), { identities: [identity] }))).rejects.toMatchObject({ code: 'key-missing' })
 
     const request = await takeBackups(workspace, { verify: false })
     const unread = request.kind === 'done' ? request.backups[0] : undefined
@@ -284,10 +287,53 @@ describe('a sealed file on disk', () => {
     for (const other of [stranger, nobody])
       await expect(restoreBackup(other, { file, as: 'never' })).rejects.toMatchObject({ code: 'key-missing', exitCode: 12 })
 
+    const name = `${room.source.target.database}_carried`
+    made.push(name)
+    await restoreBackup(kit, { file, as: name })
+    expect(await rowsOf(name)).toBe(201)
+
     const bytes = await readFile(file)
     bytes.writeUInt8(bytes.readUInt8(bytes.length - 20) ^ 1, bytes.length - 20)
     await writeFile(`${file}.changed`, bytes)
     expect((await verifyBackups(kit, { file: `${file}.changed` })).backups).toMatchObject([{ valid: false, state: 'damaged' }])
+  })
+
+  it('may be a directory, sealed file by file, or one that somebody sealed with text armor or a passphrase', { timeout: 120_000 }, async () => {
+    const root = join(room.directory, 'parts')
+    const sealed = await sealedPlace(room, posixStorage({ root }))
+    const settings = { dump: { ...dump, format: 'directory', compression: { method: 'gzip', level: 1 } } } as const
+    const backup = await backupOf(sealed.workspace({ realDump: true, cluster: settings }))
+    const directory = join(room.directory, 'carried.d')
+    await cp(join(root, backup.key), directory, { recursive: true })
+    const clear = memory()
+    const carried = (keys: KeysAtHand) => ({ ...sealed.workspace({ realDump: true, keys }), openStorage: async () => clear })
+    const kit = carried({ identities: [sealed.kit.identity] })
+    const [checked] = (await verifyBackups(kit, { file: directory })).backups
+    expect(checked).toMatchObject({ valid: true, checksum: backup.checksum, tables: backup.tables })
+    const failure = { code: 'key-missing', exitCode: 12 }
+    await expect(verifyBackups(carried({}), { file: directory })).rejects.toMatchObject(failure)
+    await expect(restoreBackup(carried({}), { file: directory, as: 'never' })).rejects.toMatchObject(failure)
+    const name = `${room.source.target.database}_directory`
+    made.push(name)
+    await restoreBackup(kit, { file: directory, as: name, jobs: 2 })
+    expect(await rowsOf(name)).toBe(201)
+
+    const toc = (await readdir(directory)).find((part) => part.startsWith('toc.dat')) ?? ''
+    const bytes = await readFile(join(directory, toc))
+    await writeFile(join(directory, toc), bytes.subarray(0, -1))
+    expect((await verifyBackups(kit, { file: directory })).backups).toMatchObject([{ valid: false, state: 'damaged' }])
+
+    const plain = await readFile(join(import.meta.dirname, '../fixtures/dump/pg15.sql'))
+    const passphrase = new Secret('correct horse battery staple')
+    const locked = join(room.directory, 'locked.sql.age')
+    await writeFile(locked, await collect(encryptAge(pieces(plain), { passphrase, logN: 10 })))
+    const armored = join(room.directory, 'armored.sql.age')
+    const inside = await collect(encryptAge(pieces(plain), { recipients: [sealed.kit.identity.recipient] }))
+    const lines = inside.toString('base64').match(/.{1,64}/g) ?? []
+    await writeFile(armored, ['-----BEGIN AGE ENCRYPTED FILE-----', ...lines, '-----END AGE ENCRYPTED FILE-----', ''].join('\n'))
+    const both = carried({ identities: [sealed.kit.identity], passphrases: [passphrase] })
+    for (const file of [locked, armored]) expect((await verifyBackups(both, { file })).backups, file).toMatchObject([{ valid: true }])
+    await expect(verifyBackups(kit, { file: locked })).rejects.toMatchObject(failure)
   })
 
   it('is one that the line of `show` opens', { timeout: 120_000 }, async () => {

@@ -1,5 +1,5 @@
 import type { Context } from '../../kernel/context.ts'
-import { walSegmentName, walSegmentNumber, walSegmentStart } from '../../pgdata/wal-segment.ts'
+import { requireWalSegment, walSegmentHeaderBytes, walSegmentName, walSegmentNumber, walSegmentStart } from '../../pgdata/wal-segment.ts'
 import type { BaseBackupStart } from '../../postgres/replication/base-backup.ts'
 import { createTemporarySlot } from '../../postgres/replication/replication-commands.ts'
 import { receiveWal, WalSteering } from '../../postgres/replication/wal-receiver.ts'
@@ -35,7 +35,7 @@ export async function reserveWal(
   const { walSegmentBytes } = facts
   const slot = await createTemporarySlot(wal, { major: facts.major, name: `tidemark_${label.replaceAll(/[^a-z0-9]/g, '_')}` })
   const steering = new WalSteering()
-  const files = walWriter(lane, { walSegmentBytes, timeline: facts.timeline })
+  const files = walWriter(lane, facts)
   let receiving: Promise<void> | null = null
   let failure: { readonly error: unknown } | null = null
 
@@ -77,14 +77,23 @@ export async function reserveWal(
 }
 
 /** WAL as the files of pg_wal, each as long as a segment is: what the server did not fill is zeros. */
-function walWriter(lane: FileLane, { walSegmentBytes, timeline }: { readonly walSegmentBytes: number; readonly timeline: number }) {
+function walWriter(lane: FileLane, { walSegmentBytes, timeline, major, systemIdentifier }: BaseSource['facts']) {
   let open = false
+  /** The first bytes of the open segment, until it is clear that it is what its name says. */
+  let beginning = Buffer.alloc(0)
+  const judge = (lsn: bigint, bytes: Uint8Array): void => {
+    if (beginning.length >= walSegmentHeaderBytes) return
+    beginning = Buffer.concat([beginning, bytes.subarray(0, walSegmentHeaderBytes - beginning.length)])
+    const name = walSegmentName({ timeline, number: walSegmentNumber(lsn, walSegmentBytes) }, walSegmentBytes)
+    if (beginning.length === walSegmentHeaderBytes) requireWalSegment(beginning, { name, major, systemIdentifier, walSegmentBytes })
+  }
   /** Behind the last byte that came: the server may send more than the backup needs. */
   let end = 0n
   const write = (lsn: bigint, bytes: Uint8Array): void | Promise<void> => {
     end = lsn + BigInt(bytes.length)
     const offset = Number(lsn % BigInt(walSegmentBytes))
     const put = (): void | Promise<void> => {
+      judge(lsn, bytes)
       const waiting = lane.write(bytes)
       if (offset + bytes.length < walSegmentBytes) return waiting
       const close = (): void => {
@@ -95,9 +104,10 @@ function walWriter(lane: FileLane, { walSegmentBytes, timeline }: { readonly wal
     }
     if (open) return put()
     open = true
+    beginning = Buffer.alloc(0)
     const number = walSegmentNumber(lsn, walSegmentBytes)
-    const beginning = lane.begin({ path: `pg_wal/${walSegmentName({ timeline, number }, walSegmentBytes)}`, mode: 0o600, sizeBytes: walSegmentBytes })
-    return beginning instanceof Promise ? beginning.then(put) : put()
+    const begun = lane.begin({ path: `pg_wal/${walSegmentName({ timeline, number }, walSegmentBytes)}`, mode: 0o600, sizeBytes: walSegmentBytes })
+    return begun instanceof Promise ? begun.then(put) : put()
   }
   return {
     write,

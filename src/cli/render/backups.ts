@@ -65,7 +65,11 @@ export function renderBackup(output: Output, { backup, open, base }: Pick<ShownB
     ['kept', backup.pinned ? `pinned: ${printable(backup.pinReason ?? '')}` : 'until deleted (no retention is set)'],
   ]
   if (base !== null) {
-    rows.push(['cluster id', base.systemIdentifier], ['WAL', `${backup.startLsn ?? ''} → ${backup.stopLsn ?? ''}, timeline ${backup.timeline ?? ''}`], ['read', howRead[base.how]])
+    rows.push(
+      ['cluster id', base.systemIdentifier],
+      ['WAL', `${backup.startLsn ?? ''} → ${backup.stopLsn ?? ''}, timeline ${backup.timeline ?? ''}`],
+      ['read', howRead[base.how]],
+    )
     if (base.prior !== null) rows.push(['compared with', base.prior])
     for (const { oid, path } of base.tablespaces) rows.push(['tablespace', `${oid} ${printable(path)}`])
     for (const why of base.why) rows.push(['', printable(why)])
