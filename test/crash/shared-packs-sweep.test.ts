@@ -34,7 +34,7 @@ describe.for(sweptPlaces)('on $name, whatever operation of the storage fails or 
     await story.act(rehearsal)
     const plans = everyPlan(rehearsal.operations)
     const wrong: string[] = []
-    await eachOf(seeded(plans, share, seed), 2, async (plan: FaultPlan) => {
+    await eachOf(seeded(plans, isComplete ? share : share * 0.25, seed), 2, async (plan: FaultPlan) => {
       await using place = await open(picture)
       const faulty = faultyStorage(place.storage, plan)
       const ending = await endingOf(() => story.act(faulty))

@@ -41,7 +41,6 @@ const always: TestFiles = new Map([
 ])
 
 export const cluster = 'main'
-export const pageBytes = 8_192
 
 export const wholeCluster = (files: TestFiles): TestFiles => new Map([...always, ...files])
 
