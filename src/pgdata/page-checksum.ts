@@ -40,7 +40,10 @@ export interface BadPage {
   readonly found: number
 }
 
-/** The checksum (1 to 65535) that this page should carry as block `blockNumber` of its relation. What stands in pd_checksum does not matter. */
+/**
+ * The checksum (1 to 65535) that this page should carry as block `blockNumber` of its relation. What stands in pd_checksum does not matter.
+ * @internal For tests, which make pages.
+ */
 export function pageChecksum(page: Uint8Array, blockNumber: number): number {
   requirePageSize(page.length)
   return checksumOf(wordsOf(page), 0, page.length / 4, blockNumber)

@@ -22,7 +22,6 @@ describe('a mistake in the command line', () => {
     [['list', '--progress', 'loud', '--json'], 'loud'],
     [['repo', '--json'], 'command is missing'],
     [['--json'], 'command is missing'],
-    [['repo', 'gc', '--json'], 'tidemark repo gc'],
     [['wal', 'status', '--json'], 'tidemark wal'],
     [['delete', '--json'], 'which backup'],
   ])('%j is one JSON document too, and exit 2', async (args, named) => {

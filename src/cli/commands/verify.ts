@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import type { VerifyResult } from '../../api/verify-backups.ts'
 import { Failure } from '../../kernel/failure.ts'
 import { formatBytes, printable } from '../render/format.ts'
 import { nextCommand } from '../render/next-command.ts'
@@ -36,7 +37,7 @@ export function verifyCommand(): Command {
       for (const checked of result.backups) {
         if (checked.valid)
           output.line(
-            `${output.paint('green', '✓')} ${printable(checked.id)}  ${checked.state.toUpperCase()}  ${formatBytes(checked.readBytes)} ${checked.opened ? `read, ${checked.tables.length} tables` : 'compared as stored, not opened'}, ${checked.checksum}`,
+            `${output.paint('green', '✓')} ${printable(checked.id)}  ${checked.state.toUpperCase()}  ${formatBytes(checked.readBytes)} ${whatWasDone(checked)}, ${checked.checksum}`,
           )
         else output.line(`${output.paint('red', '✗')} ${printable(checked.id)}  DAMAGED`)
         for (const problem of checked.problems) output.line(`    ${printable(`${problem.object}: ${problem.message}`)}`)
@@ -57,4 +58,10 @@ function damage(ids: readonly string[], intact: string | null): Failure {
       ? ['no other backup is known to be intact: take one now: tidemark backup']
       : [`the newest intact one is ${intact}: tidemark restore ${intact} --test`]
   return new Failure('integrity', `damaged: ${ids.join(', ')}`, { hints })
+}
+
+/** A base backup knows no tables. */
+function whatWasDone({ opened, tables }: VerifyResult['backups'][number]): string {
+  if (!opened) return 'compared as stored, not opened'
+  return tables.length === 0 ? 'read' : `read, ${tables.length} tables`
 }
