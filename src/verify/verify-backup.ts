@@ -37,7 +37,7 @@ export interface VerifyRequest {
 
 /**
  * Reads one backup back from its repository and records in the log what was found: `verified`, or `damaged` with the problems. A storage that
- * does not answer proves nothing either way: that is thrown and nothing is recorded.
+ * does not answer proves nothing either way: that is thrown and nothing is recorded. Base backups share packs: others that need what is broken in this one are recorded as damaged with it.
  */
 export async function verifyBackup(
   repository: Repository,
@@ -50,7 +50,7 @@ export async function verifyBackup(
   const begunMs = context.clock.monotonicMs()
   const expectedBytes = isDump(facts) ? facts.storedBytes : null
   context.emit({ type: 'step-begun', step: 'read-back', subject: facts.id, expectedBytes })
-  const { readBytes, problems, opened } = isDump(facts)
+  const { readBytes, problems, opened, affected = [] } = isDump(facts)
     ? await readWholeDump(repository, { record, facts }, context)
     : await readBase(repository, { state, record }, request, context)
   const found = { id: facts.id, opened, checksum: facts.checksum, readBytes, tables: facts.tables }
@@ -58,7 +58,9 @@ export async function verifyBackup(
   if (problems.length === 0) context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds, doneBytes: readBytes })
   if (problems.length === 0 && !opened) return { ...found, valid: true, state: record.state, problems }
   const entry: NewEntry = problems.length === 0 ? { kind: 'verified', backup: facts.id, run } : { kind: 'damaged', backup: facts.id, problems, run }
-  const after = await noted(repository, state, entry, context)
+  let after = await noted(repository, state, entry, context)
+  // They share what is broken: nobody must be offered them as good until they were read themselves.
+  for (const other of affected) after = await noted(repository, after, { kind: 'damaged', ...other, run }, context)
   if (problems.length > 0) return { ...found, valid: false, state: 'damaged', problems }
   return { ...found, valid: true, state: after.backups.get(facts.id)?.state ?? 'verified', problems: [] }
 }
@@ -67,6 +69,8 @@ interface WholeRead {
   readonly readBytes: number
   readonly opened: boolean
   readonly problems: Problem[]
+  /** Other backups that need what is broken, and are not known to be damaged. */
+  readonly affected?: readonly { readonly backup: string; readonly problems: Problem[] }[]
 }
 
 type DumpRecord = { readonly record: BackupRecord; readonly facts: DumpFacts }
@@ -125,6 +129,10 @@ async function readBase(
     readBytes,
     opened,
     problems: damage.map(({ code, object, message, pack, frame }) => ({ code, object, message: `${message}${sharedWith(others, { object, pack, frame })}` })),
+    affected: others.flatMap((other) => {
+      const theirs = damage.filter((each) => other.needs(each) === true).map(({ code, object, message }) => ({ code, object, message }))
+      return theirs.length === 0 || state.backups.get(other.id)?.state === 'damaged' ? [] : [{ backup: other.id, problems: theirs }]
+    }),
   }
 }
 
