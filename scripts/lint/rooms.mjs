@@ -4,12 +4,12 @@ const verbs = ['backup', 'verify', 'restore']
 
 export const rooms = {
   kernel: { imports: [], types: [] },
-  postgres: { imports: ['kernel', 'stream'], types: [] },
+  postgres: { imports: ['kernel', 'stream', 'pgdata'], types: [] },
   storage: { imports: ['kernel'], types: [] },
   stream: { imports: ['kernel'], types: [] },
   seal: { imports: ['kernel', 'stream'], types: [] },
   pgdata: { imports: ['kernel', 'stream'], types: [] },
-  packs: { imports: ['kernel', 'storage', 'stream', 'seal'], types: [] },
+  packs: { imports: ['kernel', 'storage', 'stream', 'seal', 'pgdata'], types: [] },
   dump: { imports: ground, types: [] },
   repository: { imports: [...ground, 'dump'], types: [] },
   backup: { imports: [...ground, 'dump', 'repository'], types: [] },

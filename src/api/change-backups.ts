@@ -1,4 +1,4 @@
-import { packKeysOf } from '../repository/base/base-keys.ts'
+import { packKeysOf } from '../repository/base/pack-keys.ts'
 import type { DeletePlan } from '../repository/delete-backup.ts'
 import { executeDelete, planDelete } from '../repository/delete-backup.ts'
 import type { Backup } from '../repository/backup.ts'

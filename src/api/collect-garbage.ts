@@ -1,10 +1,10 @@
-import { Failure, messageOf } from '../kernel/failure.ts'
-import { packKeysOf } from '../repository/base/base-keys.ts'
+import { Failure } from '../kernel/failure.ts'
+import { packKeysOf } from '../repository/base/pack-keys.ts'
 import { collectGarbage, requireCollectable } from '../repository/base/collect-garbage.ts'
+import { giveUpRun } from '../repository/base/give-up-run.ts'
 import { planGarbage, viewGarbage, type GarbagePlan } from '../repository/base/plan-garbage.ts'
-import { removeRunObjects } from '../repository/base/run-objects.ts'
 import { readClusterLog } from '../repository/commit-log.ts'
-import { requireFreeLease, takeLease, type Lease } from '../repository/lease.ts'
+import { requireFreeLease, takeLease } from '../repository/lease.ts'
 import type { Repository } from '../repository/repository.ts'
 import { newRunId } from './run-id.ts'
 import { chooseClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
@@ -102,20 +102,7 @@ async function collectUnderLease(workspace: Workspace, { repository, cluster }: 
     await lease.end('ok')
     return { removedObjects, movedObjects, movedBytes, waitingObjects }
   } catch (error) {
-    await giveUp(workspace, lease, { repository, cluster, run })
+    await giveUpRun(repository, lease, run, context)
     throw error
-  }
-}
-
-/** What it copied and did not let count is removed; where that fails, too, whoever takes the lease next sees to it. */
-async function giveUp({ context }: Workspace, lease: Lease, { repository, cluster, run }: Place & { readonly run: string }): Promise<void> {
-  try {
-    if ((await lease.abandon()) === 'abandoned') await removeRunObjects(repository.storage, { cluster, run })
-    await lease.end(context.signal.aborted ? 'cancelled' : 'failed')
-  } catch (error) {
-    context.emit({
-      type: 'note',
-      message: `what this run left in "${repository.name}" could not be removed now (${messageOf(error)}); the next run sees to it`,
-    })
   }
 }

@@ -1,17 +1,15 @@
-import { dirname, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { parseCompression } from '../config/compression.ts'
 import { Failure } from '../kernel/failure.ts'
-import { findEnclosingServer, realPathOfExisting } from '../postgres/data-directory.ts'
 import { isDump } from '../repository/backup.ts'
-import { packKeysOf } from '../repository/base/base-keys.ts'
 import { openBaseBackup } from '../repository/base/open-base-backup.ts'
-import { requirePageKeys } from '../repository/base/page-keys.ts'
+import { packKeysOf, requirePageKeys } from '../repository/base/pack-keys.ts'
 import { readManifest } from '../repository/manifest.ts'
 import { exportBase } from '../restore/export/export-base.ts'
 import { exportDump } from '../restore/export/export-dump.ts'
 import type { Exported } from '../restore/export/export-request.ts'
 import { locateBackup, type FoundBackup } from './list-backups.ts'
-import { keyBelow, realPathOrSame } from './real-paths.ts'
+import { requireFreePlace } from './require-free-place.ts'
 import { chooseBackup, type BackupWords } from './subjects.ts'
 import { chooseClusters, openRepositories, repositoryNames, type Workspace } from './workspace.ts'
 
@@ -80,19 +78,5 @@ function requireNothingOfBase({ record: { facts } }: FoundBackup, { format, comp
   if (flag === null) return
   throw new Failure('usage-invalid', `${flag} is for base backups; ${facts.id} is a dump, which is copied as pg_dump wrote it`, {
     hints: [`leave ${flag} out`],
-  })
-}
-
-/** What lies in a repository may be taken for its own, and what lies in a data directory for the server's. */
-async function requireFreePlace({ settings }: Workspace, target: string): Promise<void> {
-  const place = await realPathOfExisting(target)
-  for (const { name, storage } of Object.values(settings.repositories)) {
-    if (storage.kind !== 'posix' || keyBelow(await realPathOrSame(storage.path), place) === undefined) continue
-    throw new Failure('target-unsafe', `${target} lies inside the repository "${name}"`, { hints: ['name a directory outside of it'] })
-  }
-  const server = await findEnclosingServer(dirname(place))
-  if (server === null) return
-  throw new Failure('target-unsafe', `${target} lies inside the ${server.kind} ${server.path} of a PostgreSQL server`, {
-    hints: ['name a directory outside of it'],
   })
 }

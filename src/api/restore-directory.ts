@@ -4,13 +4,13 @@ import { Failure } from '../kernel/failure.ts'
 import { installEmbedded } from '../postgres/embedded-install.ts'
 import { findServerPrograms } from '../postgres/server-programs.ts'
 import { findAccount } from '../postgres/system-account.ts'
-import { packKeysOf } from '../repository/base/base-keys.ts'
 import { openBaseBackup } from '../repository/base/open-base-backup.ts'
-import { requirePageKeys } from '../repository/base/page-keys.ts'
+import { packKeysOf, requirePageKeys } from '../repository/base/pack-keys.ts'
 import type { BaseRestorePlan, BaseRestoreRequest, FileOwner } from '../restore/base/base-restore-request.ts'
 import { restoreBase } from '../restore/base/restore-base.ts'
 import { startRestored, type StartedCopy } from '../restore/base/start-restored.ts'
 import { locateBackup } from './list-backups.ts'
+import { requireFreePlace } from './require-free-place.ts'
 import { newRunId } from './run-id.ts'
 import { chooseClusters, openRepositories, reachOf, repositoryNames, requireOneCluster, type Workspace } from './workspace.ts'
 
@@ -75,6 +75,7 @@ export async function restoreDirectory(workspace: Workspace, options: RestoreDir
     })
   }
   const directory = resolve(machine.cwd, options.into)
+  for (const place of [directory, ...Object.values(options.tablespaceMap ?? {})]) await requireFreePlace(workspace, resolve(machine.cwd, place))
   const backup = await openBaseBackup(found.repository, found.record, packKeysOf(found.repository.keyring, context), context)
   await requirePageKeys(backup)
   const request: BaseRestoreRequest = {
@@ -127,6 +128,7 @@ async function chooseOwner(wanted: string | undefined, directory: string, isRoot
   }
   const postgres = await findAccount('postgres')
   if (postgres !== null) return postgres
+  // What is not there yet will be made by root.
   const { uid } = await stat(dirname(directory)).catch(() => ({ uid: 0 }))
   const parent = uid === 0 ? null : await findAccount(uid)
   if (parent !== null) return parent

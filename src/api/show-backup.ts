@@ -1,7 +1,7 @@
 import { access } from 'node:fs/promises'
 import { isFailure, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { familyOf, type Backup } from '../repository/backup.ts'
-import { packKeysOf } from '../repository/base/base-keys.ts'
+import { packKeysOf } from '../repository/base/pack-keys.ts'
 import type { BaseRoot } from '../repository/base/base-root.ts'
 import { openBaseBackup } from '../repository/base/open-base-backup.ts'
 import { describeBackup } from '../repository/find-backup.ts'

@@ -46,7 +46,7 @@ export type BackupResult =
 const everything: Selection = { schemaOnly: false, dataOnly: false, tables: [], schemas: [], excludeTables: [] }
 
 /**
- * Takes one dump for each wanted database of a cluster. When some succeed and some fail, the result is partial and the failures are warnings;
+ * Takes one dump for each wanted database of a cluster, or a base backup of the whole. When some succeed and some fail, the result is partial and the failures are warnings;
  * when all fail, the first failure is thrown.
  */
 export async function takeBackups(workspace: Workspace, options: BackupOptions = {}): Promise<BackupResult> {

@@ -1,5 +1,5 @@
 import { Failure, isFailure } from '../kernel/failure.ts'
-import { packKeysOf } from '../repository/base/base-keys.ts'
+import { packKeysOf } from '../repository/base/pack-keys.ts'
 import { latestGood } from '../repository/cluster-log.ts'
 import { verifyBackup, type VerifiedBackup } from '../verify/verify-backup.ts'
 import { createPagesLookedAt, type PagesLookedAt } from '../verify/pages-looked-at.ts'

@@ -96,6 +96,11 @@ export function systemCodeOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined
 }
 
+/** Whether the system says that a file cannot grow: the disk is full, a quota or a limit is reached. */
+export function isOutOfSpace(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '')
+}
+
 /** Turns any thrown value into a Failure: foreseen ones pass, aborts become `cancelled`, the rest are bugs. */
 export function asFailure(error: unknown): Failure {
   if (error instanceof Failure) return error

@@ -1,3 +1,4 @@
+import { isInnerPath } from '../pgdata/file-path.ts'
 import { ByteReader } from './byte-reader.ts'
 import { ByteWriter } from './byte-writer.ts'
 import { largestFrameBytes } from './pack-format.ts'
@@ -35,7 +36,8 @@ export interface Extent {
 export const hashBytes = 8
 const version = 1
 const kinds = ['file', 'directory'] as const
-const longestPath = 1_024
+/** Bytes of a path: `MAXPGPATH` of PostgreSQL. */
+export const longestPath = 1_024
 const largestFile = 2 ** 50
 
 export function encodeLeaf(entries: readonly LeafEntry[], packs: PackTable): Buffer {
@@ -54,6 +56,9 @@ export function encodeLeaf(entries: readonly LeafEntry[], packs: PackTable): Buf
   return Buffer.from(writer.written())
 }
 
+/** How many pages an entry describes. */
+export const pagesOf = ({ hashes }: Pick<LeafEntry, 'hashes'>): number => hashes.length / hashBytes
+
 function encodeEntry(writer: ByteWriter, entry: LeafEntry, before: string, local: ReadonlyMap<number, number>): void {
   const shared = sharedLength(before, entry.path)
   writer.varint(shared)
@@ -62,7 +67,7 @@ function encodeEntry(writer: ByteWriter, entry: LeafEntry, before: string, local
   writer.varint(entry.mode)
   writer.varint(entry.sizeBytes)
   writer.varint(entry.firstPage)
-  writer.varint(entry.hashes.length / hashBytes)
+  writer.varint(pagesOf(entry))
   writer.bytes(entry.hashes)
   for (const { pages, pack, frame, offset } of entry.extents) {
     writer.varint(pages)
@@ -94,7 +99,7 @@ export function decodeLeaf(content: Uint8Array, packs: PackTable, object: string
 function decodeEntry(reader: ByteReader, before: string, local: readonly number[]): LeafEntry {
   const shared = reader.varint(before.length)
   const path = before.slice(0, shared) + reader.text(longestPath - shared)
-  if (!isSafePath(path)) throw reader.broken('a file has a path that leads elsewhere')
+  if (!isInnerPath(path)) throw reader.broken('a file has a path that leads elsewhere')
   const kind = kinds[reader.byte()]
   if (kind === undefined) throw reader.broken('an entry is of no kind that is known')
   const mode = reader.varint(0o7777)
@@ -112,11 +117,6 @@ function decodeEntry(reader: ByteReader, before: string, local: readonly number[
     covered += extentPages
   }
   return { path, kind, mode, sizeBytes, firstPage, hashes, extents }
-}
-
-/** Relative, without empty, `.` and `..` segments, and without NUL: what a file of a data directory can be called. */
-export function isSafePath(path: string): boolean {
-  return path.length > 0 && path.length <= longestPath && !path.includes('\0') && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
 }
 
 function sharedLength(a: string, b: string): number {

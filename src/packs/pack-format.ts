@@ -11,6 +11,9 @@ export const footerBytes = 16
 export const keyKinds = { none: 0, run: 1, metadata: 2 } as const
 export type KeyKind = keyof typeof keyKinds
 
+/** Undefined for a number that stands for none. */
+export const keyKindOf = (stored: number | undefined): KeyKind | undefined => (Object.keys(keyKinds) as KeyKind[]).find((kind) => keyKinds[kind] === stored)
+
 /** Content of a frame of pages; those of leaves, indexes and roots may have more. */
 export const pageFrameBytes = 1 << 20
 export const largestFrameBytes = 4 << 20
@@ -51,7 +54,7 @@ export function encodeHeader({ keyKind, epoch, repository, id }: PackHeader): Bu
 
 /** `object` is named in the failure. */
 export function decodeHeader(bytes: Buffer, object: string): PackHeader {
-  const keyKind = (Object.keys(keyKinds) as KeyKind[]).find((kind) => keyKinds[kind] === bytes[8])
+  const keyKind = keyKindOf(bytes[8])
   if (bytes.length < headerBytes || !bytes.subarray(0, 8).equals(headerMagic) || keyKind === undefined) {
     throw new Failure('integrity', `${object} is no pack of this format`, { details: { object } })
   }

@@ -1,6 +1,6 @@
 import { ByteReader } from './byte-reader.ts'
 import { ByteWriter } from './byte-writer.ts'
-import { keyKinds, largestFrameBytes, type FrameLengths, type KeyKind } from './pack-format.ts'
+import { keyKindOf, keyKinds, largestFrameBytes, type FrameLengths, type KeyKind } from './pack-format.ts'
 
 /** Where each frame of a pack lies: docs/base-backups.md "Index". */
 export interface IndexedPack {
@@ -16,7 +16,6 @@ export interface IndexedPack {
 }
 
 const magic = Buffer.from('TMINDX1\n', 'latin1')
-const kindNames = Object.keys(keyKinds) as KeyKind[]
 
 export function encodeIndex(packs: readonly IndexedPack[]): Buffer {
   const writer = new ByteWriter(1 << 16)
@@ -48,8 +47,7 @@ export function decodeIndex(content: Uint8Array, object: string): IndexedPack[] 
 
 function decodePack(reader: ByteReader): IndexedPack {
   const id = Buffer.from(reader.bytes(16))
-  const kind = reader.byte()
-  const keyKind = kindNames.find((name) => keyKinds[name] === kind)
+  const keyKind = keyKindOf(reader.byte())
   if (keyKind === undefined) throw reader.broken('a pack has a key of a kind that is not known')
   const epoch = reader.varint(0xffff_ffff)
   const key = Buffer.from(reader.text(1_024), 'latin1').toString('utf8')

@@ -1,6 +1,6 @@
+import { Failure, isFailure } from '../kernel/failure.ts'
 import type { CallOptions, Storage } from '../storage/storage.ts'
 import { ByteCursor } from '../stream/byte-cursor.ts'
-import { Failure, isFailure } from '../kernel/failure.ts'
 import type { IndexedPack } from './pack-index.ts'
 
 /** Frames that lie closer than this are fetched by one request, with what is between them. */
@@ -14,7 +14,7 @@ export interface StoredFrame {
   readonly contentBytes: number
 }
 
-/** The stored bytes of some frames of a pack, given in ascending order. A pack that is gone or shorter than its index says is an `integrity` failure. */
+/** The stored bytes of some frames of a pack, given in ascending order. Rejects with `object-missing` where the pack is gone, with `integrity` where it is shorter than its index says. */
 export async function* readFrames(
   storage: Storage,
   pack: IndexedPack,

@@ -1,5 +1,6 @@
 import { ByteReader } from './byte-reader.ts'
 import { ByteWriter } from './byte-writer.ts'
+import { longestPath } from './leaf.ts'
 import { largestFrameCount } from './pack-format.ts'
 import { createPackTable, type PackTable } from './pack-table.ts'
 
@@ -31,7 +32,6 @@ export interface LeafPlace {
 }
 
 const magic = Buffer.from('TMROOT1\n', 'latin1')
-const longestPath = 1_024
 
 export function encodeRoot(json: string, tables: RootTables, table: PackTable): Buffer {
   const writer = new ByteWriter(1 << 16)

@@ -77,6 +77,7 @@ export function beginUpload(storage: Storage, key: string, options: CallOptions 
       state = { reason }
       queue.length = 0
       change('wake')
+      // That it was refused is what was wanted.
       await stored.catch(() => undefined)
     },
   }

@@ -2,16 +2,38 @@ import { Failure } from '../kernel/failure.ts'
 import type { CallOptions, Storage, StoredObject } from '../storage/storage.ts'
 import { createFrameCodec } from './frame.ts'
 import { createPackBuilder } from './pack-builder.ts'
-import { decodeFooter, decodeHeader, decodeTrailer, footerBytes, headerBytes, largestFrameBytes, type PackHeader } from './pack-format.ts'
+import {
+  decodeFooter,
+  decodeHeader,
+  decodeTrailer,
+  footerBytes,
+  headerBytes,
+  largestFrameBytes,
+  newPackId,
+  repositoryBytes,
+  type PackHeader,
+} from './pack-format.ts'
 
 /** Indexes and roots: packs that are written and read as a whole. */
 
 /** Much content hardly shrinks, for most of it is hashes and ids. */
 const level = 3
 
-/** The bytes of a pack with this content, in as many frames as it takes. */
-export function encodeWholePack(header: PackHeader, key: Uint8Array | null, content: Uint8Array): Buffer {
-  const builder = createPackBuilder(header, key, level)
+/** The metadata key of an epoch: it seals leaves, indexes and roots. */
+export interface MetadataSeal {
+  readonly epoch: number
+  readonly key: Uint8Array
+}
+
+/** The header of a new pack of metadata; `repository` is the id as it is written, `seal` null where nothing is sealed. */
+export function newMetadataPack(repository: string, seal: MetadataSeal | null): PackHeader {
+  const identity = { repository: repositoryBytes(repository), id: newPackId() }
+  return seal === null ? { ...identity, keyKind: 'none', epoch: 0 } : { ...identity, keyKind: 'metadata', epoch: seal.epoch }
+}
+
+/** The bytes of a new pack with this content, in as many frames as it takes. */
+export function encodeWholePack(repository: string, seal: MetadataSeal | null, content: Uint8Array): Buffer {
+  const builder = createPackBuilder(newMetadataPack(repository, seal), seal?.key ?? null, level)
   const parts = [builder.begin()]
   for (let at = 0; at < content.length; at += largestFrameBytes) parts.push(builder.frame(content.subarray(at, at + largestFrameBytes)))
   parts.push(builder.end())

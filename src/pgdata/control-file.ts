@@ -1,6 +1,9 @@
 import { Failure } from '../kernel/failure.ts'
 import { crc32c } from './crc32c.ts'
 
+/** Where it lies in a data directory. */
+export const controlFilePath = 'global/pg_control'
+
 /** What `global/pg_control` says of a cluster. LSNs are byte positions in the WAL. */
 export interface ControlFile {
   /** 64 bits, in decimal: never a JavaScript number. */

@@ -12,6 +12,11 @@ export function pathBytes(path: string): Buffer {
   return Buffer.from(path, 'latin1')
 }
 
+/** Where it lies below a directory of this machine, as the file system takes it. */
+export function pathBelow(directory: string, path: string): Buffer {
+  return Buffer.concat([Buffer.from(`${directory}/`), pathBytes(path)])
+}
+
 /** The path as a person would type it; for messages only, since bytes that are no UTF-8 are lost. */
 export function readablePath(path: string): string {
   return pathBytes(path).toString('utf8')

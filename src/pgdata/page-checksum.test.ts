@@ -148,23 +148,6 @@ describe('bad pages', () => {
     }
   })
 
-  it('are found among pages that claim an LSN which no server has reached', () => {
-    const limits = { newerThan: 0x1_00001000n, walEnd: 0x1_40000000n }
-    const far = sealedPage(8192, { block: 0, lsn: 0x1_00000200n })
-    far[2] = 0x80
-    expect(judge(far, { newerThan: limits.newerThan })).toEqual([])
-    expect(judge(far, limits)).toHaveLength(1)
-    for (const [lsn, found] of [
-      [limits.walEnd, 0],
-      [limits.walEnd + 1n, 1],
-    ] as const) {
-      const page = sealedPage(8192, { block: 0, lsn })
-      expect(judge(page, limits)).toEqual([])
-      page[5000] = (page[5000] ?? 0) ^ 1
-      expect(judge(page, limits)).toHaveLength(found)
-    }
-  })
-
   it('cannot be looked for in a part of a page', () => {
     expect(() => judge(new Uint8Array(8192 + 512))).toThrow('not whole pages')
     expect(() => judge(new Uint8Array(8192), { pageBytes: 8000 })).toThrow('no page size')

@@ -22,14 +22,10 @@ export interface PageCheck {
   readonly firstBlock: number
   /**
    * LSN at which the backup began. Pages with a higher pd_lsn are not judged: they may be torn, and WAL repairs them. A page whose last change
-   * ended exactly there was flushed by the backup's checkpoint and WAL does not touch it, so it is judged, which the server omits.
+   * ended exactly there was flushed by the backup's checkpoint and WAL does not touch it, so it is judged, which the server omits. Damage to
+   * the upper bits of pd_lsn is taken for a new page, as the server itself takes it.
    */
   readonly newerThan: bigint
-  /**
-   * Where the WAL ended when the page had been read. Pages that claim to be newer than that are judged like old ones: no WAL repairs them.
-   * Without it, damage to the upper bits of pd_lsn is taken for a new page, as the server itself takes it.
-   */
-  readonly walEnd?: bigint
 }
 
 export interface BadPage {
@@ -53,17 +49,17 @@ export function pageChecksum(page: Uint8Array, blockNumber: number): number {
  * The pages of `bytes` (whole pages, back to back) whose checksum is wrong. Empty pages (all zero) are in order, as they are for the server;
  * a page whose header says "empty" with something behind it is not: the server would refuse to read it.
  */
-export function findBadPages(bytes: Uint8Array, { pageBytes, firstBlock, newerThan, walEnd = (1n << 64n) - 1n }: PageCheck): readonly BadPage[] {
+export function findBadPages(bytes: Uint8Array, { pageBytes, firstBlock, newerThan }: PageCheck): readonly BadPage[] {
   requirePageSize(pageBytes)
   if (bytes.length % pageBytes !== 0) throw new RangeError(`${bytes.length} bytes are not whole pages of ${pageBytes}`)
   const words = wordsOf(bytes)
   const pageWords = pageBytes / 4
-  const [oldest, newest] = [halvesOf(newerThan), halvesOf(walEnd)]
+  const oldest = halvesOf(newerThan)
   const bad: BadPage[] = []
   for (let start = 0, block = firstBlock; start < words.length; start += pageWords, block += 1) {
     const isNew = word(words, start + 3) >>> 16 === 0
     if (isNew && isZero(words, start, pageWords)) continue
-    if (!isNew && isAfter(words, start, oldest) && !isAfter(words, start, newest)) continue
+    if (!isNew && isAfter(words, start, oldest)) continue
     const expected = checksumOf(words, start, pageWords, block)
     const found = word(words, start + 2) & 0xffff
     if (expected !== found || isNew) bad.push({ block, expected, found })

@@ -152,6 +152,7 @@ function parsedOrNull(json: string): unknown {
   try {
     return JSON.parse(json)
   } catch {
+    // What the parser says names no line of the manifest; whoever asked names it.
     return null
   }
 }

@@ -6,7 +6,7 @@ import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable, type Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
+import { Failure, isOutOfSpace, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { BrokenTar } from '../stream/tar-header.ts'
 import { callInContainer, type ContainerAccess, containerFailure, nameOfContainer } from './container.ts'
 import { notStarted, runProgram } from './run-program.ts'
@@ -150,7 +150,7 @@ async function write(
     options.onBytes?.(chunk.length)
     // Unlike write(), writeFile() takes all of it on a disk that is getting full, or fails.
     await file.writeFile(chunk).catch((error: unknown) => {
-      if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '')) throw error
+      if (!isOutOfSpace(error)) throw error
       throw new Failure('space-low', 'the work directory is full: the directory dump does not fit there', {
         cause: error,
         hints: ['choose another with TIDEMARK_WORK_DIR=/path/with/space', 'or use --format custom, which needs no staging'],

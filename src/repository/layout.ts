@@ -34,7 +34,8 @@ export function clusterOfSegment(segment: string): string | undefined {
   }
 }
 
-const number10 = (n: number) => String(n).padStart(10, '0')
+/** So that names sort as their numbers do. */
+export const number10 = (n: number) => String(n).padStart(10, '0')
 
 export const commitsRoot = '.tidemark/commits/'
 export const commitsPrefix = (cluster: string) => `.tidemark/commits/${clusterSegment(cluster)}/`
@@ -47,10 +48,13 @@ export const proofKey = (cluster: string, run: string) => `.tidemark/proofs/${cl
 export const runKey = (cluster: string, run: string) => `.tidemark/runs/${clusterSegment(cluster)}/${run}.json`
 
 /** Of base backups: docs/base-backups.md "Objects". */
-export const packsPrefix = (cluster: string, run: string) => `.tidemark/packs/${clusterSegment(cluster)}/${run}/`
-export const packObjectKey = (cluster: string, run: string, id: Buffer) => `${packsPrefix(cluster, run)}${id.toString('hex')}.pack`
-export const leavesKey = (cluster: string, run: string) => `.tidemark/leaves/${clusterSegment(cluster)}/${run}.pack`
-export const indexKey = (cluster: string, run: string) => `.tidemark/indexes/${clusterSegment(cluster)}/${run}.pack`
+export const packsPrefix = (cluster: string) => `.tidemark/packs/${clusterSegment(cluster)}/`
+export const runPacksPrefix = (cluster: string, run: string) => `${packsPrefix(cluster)}${run}/`
+export const packObjectKey = (cluster: string, run: string, id: Buffer) => `${runPacksPrefix(cluster, run)}${id.toString('hex')}.pack`
+export const leavesPrefix = (cluster: string) => `.tidemark/leaves/${clusterSegment(cluster)}/`
+export const leavesKey = (cluster: string, run: string) => `${leavesPrefix(cluster)}${run}.pack`
+export const indexesPrefix = (cluster: string) => `.tidemark/indexes/${clusterSegment(cluster)}/`
+export const indexKey = (cluster: string, run: string) => `${indexesPrefix(cluster)}${run}.pack`
 export const rootsPrefix = (cluster: string) => `.tidemark/roots/${clusterSegment(cluster)}/`
 export const rootKey = (cluster: string, backup: string) => `${rootsPrefix(cluster)}${backup}.pack`
 export const repacksPrefix = (cluster: string) => `.tidemark/repacks/${clusterSegment(cluster)}/`

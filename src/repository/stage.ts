@@ -3,7 +3,7 @@ import { platform, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Context } from '../kernel/context.ts'
-import { Failure, messageOf, systemCodeOf } from '../kernel/failure.ts'
+import { Failure, isOutOfSpace, messageOf, systemCodeOf } from '../kernel/failure.ts'
 import { ownProcess, startMark } from '../postgres/process-identity.ts'
 
 /** A directory of one run below the work directory, which only our account can enter. Removed when its scope ends. */
@@ -49,9 +49,8 @@ export async function makeStage(workDirectory: string, run: string, context: Con
 
 function cannotUse(workDirectory: string): (error: unknown) => never {
   return (error) => {
-    const code = systemCodeOf(error)
-    if (code === undefined) throw error
-    if (code === 'ENOSPC' || code === 'EDQUOT')
+    if (systemCodeOf(error) === undefined) throw error
+    if (isOutOfSpace(error))
       throw new Failure('space-low', `there is no space left in the work directory ${workDirectory}`, {
         cause: error,
         hints: [`df -h ${workDirectory}`, 'or use another: TIDEMARK_WORK_DIR=/directory'],

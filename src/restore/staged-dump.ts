@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Context } from '../kernel/context.ts'
-import { Failure, systemCodeOf } from '../kernel/failure.ts'
+import { Failure, isOutOfSpace } from '../kernel/failure.ts'
 import type { DumpContent } from '../dump/dump-reader.ts'
 import { makeSeekable } from '../dump/seekable-archive.ts'
 import { scannedDump } from '../repository/check-stored.ts'
@@ -134,7 +134,7 @@ export async function writeToStage(output: FileHandle, bytes: Uint8Array): Promi
   try {
     await output.writeFile(bytes)
   } catch (error) {
-    if (!['ENOSPC', 'EDQUOT', 'EFBIG'].includes(systemCodeOf(error) ?? '')) throw error
+    if (!isOutOfSpace(error)) throw error
     throw new Failure('space-low', 'the work directory is full: the dump does not fit there unpacked', {
       cause: error,
       hints: [workDirectoryHint],

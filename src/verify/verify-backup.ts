@@ -50,9 +50,12 @@ export async function verifyBackup(
   const begunMs = context.clock.monotonicMs()
   const expectedBytes = isDump(facts) ? facts.storedBytes : null
   context.emit({ type: 'step-begun', step: 'read-back', subject: facts.id, expectedBytes })
-  const { readBytes, problems, opened, affected = [] } = isDump(facts)
-    ? await readWholeDump(repository, { record, facts }, context)
-    : await readBase(repository, { state, record }, request, context)
+  const {
+    readBytes,
+    problems,
+    opened,
+    affected = [],
+  } = isDump(facts) ? await readWholeDump(repository, { record, facts }, context) : await readBase(repository, { state, record }, request, context)
   const found = { id: facts.id, opened, checksum: facts.checksum, readBytes, tables: facts.tables }
   const durationSeconds = (context.clock.monotonicMs() - begunMs) / 1000
   if (problems.length === 0) context.emit({ type: 'step-ended', step: 'read-back', subject: facts.id, durationSeconds, doneBytes: readBytes })

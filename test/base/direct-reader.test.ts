@@ -207,9 +207,9 @@ describe('the direct reader', () => {
       await symlink(join(dataDirectory, '..', 'statistics'), join(dataDirectory, 'pg_stat_tmp'))
       const server = await backUpServer(cluster.target)
       const outcome = await server.take('direct', 'full')
-      expect(outcome.warnings).toEqual([
-        'a socket is not in the backup: it is neither a file nor a directory',
-        'linked.conf is not in the backup: it is a link, and only tablespaces and pg_wal may be links',
+      expect(outcome.backup.leftOut).toEqual([
+        { what: 'a socket', why: 'it is neither a file nor a directory' },
+        { what: 'linked.conf', why: 'it is a link, and only tablespaces and pg_wal may be links' },
       ])
       expect((await entriesOf(await server.open(outcome))).get('pg_stat_tmp')).toMatchObject({ kind: 'directory' })
     } finally {

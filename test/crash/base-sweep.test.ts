@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { takeBackups } from '../../src/api/take-backups.ts'
-import { packKeysOf } from '../../src/repository/base/base-keys.ts'
+import { packKeysOf } from '../../src/repository/base/pack-keys.ts'
 import { checkPages } from '../../src/repository/base/check-pages.ts'
 import { openBaseBackup } from '../../src/repository/base/open-base-backup.ts'
 import { requireWholeCluster } from '../../src/repository/base/whole-cluster.ts'

@@ -7,7 +7,7 @@ import { Failure } from '../../src/kernel/failure.ts'
 import { openReplicationConnection } from '../../src/postgres/replication/replication-connection.ts'
 import { createTemporarySlot, identifySystem } from '../../src/postgres/replication/replication-commands.ts'
 import { receiveWal, WalSteering } from '../../src/postgres/replication/wal-receiver.ts'
-import { parseLsn } from '../../src/postgres/replication/lsn.ts'
+import { parseLsn } from '../../src/pgdata/lsn.ts'
 import { backupOptions, openRoom, receiveBaseBackup, startRestored } from '../support/base-backups.ts'
 import { ownCluster, type TestCluster } from '../support/cluster.ts'
 

@@ -1,6 +1,5 @@
 import { createPageStore, type PageStore, type RunKeys, type StoredPages } from '../../src/backup/base/page-store.ts'
 import type { Context } from '../../src/kernel/context.ts'
-import { newPackId, repositoryBytes } from '../../src/packs/pack-format.ts'
 import { readFrames } from '../../src/packs/read-frames.ts'
 import { encodeWholePack, storeWholePack } from '../../src/packs/whole-pack.ts'
 import { encodeBaseRoot } from '../../src/repository/base/base-root.ts'
@@ -111,12 +110,7 @@ async function storeRoot(
     pages.tables,
     pages.packs,
   )
-  const header = {
-    repository: repositoryBytes(repository.id),
-    id: newPackId(),
-    ...(keys === null ? { keyKind: 'none' as const, epoch: 0 } : { keyKind: 'metadata' as const, epoch: keys.metadata.epoch }),
-  }
-  const bytes = encodeWholePack(header, keys?.metadata.key ?? null, root)
+  const bytes = encodeWholePack(repository.id, keys?.metadata ?? null, root)
   const key = rootKey('main', run)
   await storeWholePack(repository.storage, key, bytes, { signal: context.signal })
   return uncommittedRecord(facts, { key, sha256: digestOf(bytes) }, prior?.record.moved ?? null)

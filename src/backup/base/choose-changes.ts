@@ -19,6 +19,7 @@ export function chooseChanges({ reader }: Pick<BaseBackupRequest, 'reader'>, fac
   if (server.timeline !== timeline) return { why: `the prior backup is of timeline ${server.timeline}, the server is on ${timeline}` }
   if (!dataChecksums && settings['wal_log_hints'] !== 'on')
     return { why: 'neither data checksums nor wal_log_hints are on, so changes may be missing in the WAL' }
+  if (prior.root.server.dataChecksums !== dataChecksums) return { why: 'page checksums were switched on or off since the prior backup, which is in no WAL' }
   if (settings['wal_level'] === 'minimal') return { why: 'wal_level is minimal' }
   // Summaries that an older server wrote are not written anew by a corrected one.
   if (backup.postgresVersion !== version)

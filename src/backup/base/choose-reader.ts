@@ -8,6 +8,7 @@ import type { Session } from '../../postgres/session.ts'
 import type { BaseBackupRequest } from './base-request.ts'
 import { readControlFile } from './control-bytes.ts'
 import { openFlags } from './fetch-pieces.ts'
+import { backupFunctions } from './low-level-backup.ts'
 import type { BaseSource } from './open-base-source.ts'
 import { sourceUnreadable } from './source-unreadable.ts'
 import { listTablespaces, walkCluster, type WalkOptions } from './walk-cluster.ts'
@@ -64,12 +65,6 @@ async function findLocalCluster({
     return { why: messageOf(error) }
   }
 }
-
-/** The functions that begin and end a backup, by their names and arguments. */
-export const backupFunctions = (major: number) =>
-  major < 15
-    ? ({ begin: 'pg_start_backup(text, boolean, boolean)', end: 'pg_stop_backup(boolean, boolean)' } as const)
-    : ({ begin: 'pg_backup_start(text, boolean)', end: 'pg_backup_stop(boolean)' } as const)
 
 async function whyNoBackupByHand(session: Session, major: number): Promise<string | null> {
   const { begin, end } = backupFunctions(major)

@@ -3,6 +3,7 @@ import { lstat } from 'node:fs/promises'
 import type { Context } from '../../kernel/context.ts'
 import { Failure, isFailure, systemCodeOf } from '../../kernel/failure.ts'
 import { parseBackupLabel } from '../../pgdata/backup-label.ts'
+import { controlFilePath } from '../../pgdata/control-file.ts'
 import { pathBytes, readablePath } from '../../pgdata/file-path.ts'
 import { parseTablespaceMap } from '../../pgdata/tablespace-map.ts'
 import type { Session } from '../../postgres/session.ts'
@@ -53,7 +54,7 @@ export async function readClusterDirectly(
   // Last of all, when every other file was read: on a standby it says how far these are.
   const { bytes: controlBytes, control } = await readControlFile(local.root)
   if (control.systemIdentifier !== facts.systemIdentifier) throw replaced(local.root)
-  const { mode } = await lstat(pathBytes(`${local.root}/global/pg_control`))
+  const { mode } = await lstat(pathBytes(`${local.root}/${controlFilePath}`))
   const { stopLsn, backupLabel, tablespaceMap } = await endLowLevelBackup(source.files, facts)
   const { timeline } = parseBackupLabel(backupLabel)
   if (timeline !== facts.timeline) throw promoted(facts.timeline, timeline)
@@ -63,7 +64,7 @@ export async function readClusterDirectly(
 
   const rest = store.lane()
   for (const [path, bytes] of [
-    [controlFile, controlBytes],
+    [controlFilePath, controlBytes],
     ['backup_label', backupLabel],
     ['tablespace_map', tablespaceMap],
   ] as const) {
@@ -83,12 +84,12 @@ export async function readClusterDirectly(
       stopLsn,
       stopTimeline: timeline,
       checksumFailures: badPages.failures(),
+      warnings: [],
     },
     leftOut,
   }
 }
 
-const controlFile = 'global/pg_control'
 const mostStarts = 5
 
 /** The tablespaces that the server will name are known only at the end: it begins again where one came or went just then. */
@@ -120,7 +121,7 @@ async function readFiles(
     signal.throwIfAborted()
     if (found.kind === 'directory') lane.directory(found.path, found.mode)
     else if (found.kind === 'left-out') leftOut.push({ what: readablePath(found.path), why: found.why })
-    else if (found.path !== controlFile) {
+    else if (found.path !== controlFilePath) {
       const waiting = lane.file(found, 'exact')
       if (waiting !== undefined) await waiting
     }

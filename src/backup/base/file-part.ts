@@ -1,5 +1,5 @@
-import { hashBytes, type LeafEntry } from '../../packs/leaf.ts'
-import { mergeExtents, pagesOf } from './merge-extents.ts'
+import { hashBytes, pagesOf, type LeafEntry } from '../../packs/leaf.ts'
+import { mergeExtents } from './merge-extents.ts'
 import type { KeptRun, LookedAt } from './page-workers.ts'
 import type { PriorBackup } from './prior-backup.ts'
 

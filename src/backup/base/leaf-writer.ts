@@ -7,6 +7,7 @@ import type { PackTable } from '../../packs/pack-table.ts'
 import { leafDigest } from '../../packs/page-hasher.ts'
 import type { LeafPlace } from '../../packs/root-tables.ts'
 import type { Upload } from '../../packs/upload.ts'
+import { pathBytes } from '../../pgdata/file-path.ts'
 import type { FrameUse } from './frame-use.ts'
 import type { PriorBackup } from './prior-backup.ts'
 
@@ -69,7 +70,7 @@ export function createLeafWriter({ packs, builder, upload: begin, hashKey, prior
     for (const entry of small) {
       group.push(entry)
       bytes += roughBytes(entry)
-      if (bytes < largestGroupBytes && blake3(Buffer.from(entry.path, 'latin1'))[0] !== 0) continue
+      if (bytes < largestGroupBytes && blake3(pathBytes(entry.path))[0] !== 0) continue
       write(group, null)
       group = []
       bytes = 0

@@ -1,6 +1,6 @@
 import { Failure } from '../../kernel/failure.ts'
-import { quoteLiteral } from '../../postgres/identifiers.ts'
 import { parseLsn } from '../../pgdata/lsn.ts'
+import { quoteLiteral } from '../../postgres/identifiers.ts'
 import { firstRow, textOf } from '../../postgres/replication/replication-commands.ts'
 import type { ReplicationConnection } from '../../postgres/replication/replication-connection.ts'
 
@@ -12,6 +12,12 @@ export interface BackupEnd {
   readonly backupLabel: Buffer
   readonly tablespaceMap: Buffer
 }
+
+/** The functions that these call, by their names and arguments: whoever is to begin and end a backup needs the right to them. */
+export const backupFunctions = (major: number) =>
+  major < 15
+    ? ({ begin: 'pg_start_backup(text, boolean, boolean)', end: 'pg_stop_backup(boolean, boolean)' } as const)
+    : ({ begin: 'pg_backup_start(text, boolean)', end: 'pg_backup_stop(boolean)' } as const)
 
 /**
  * Begins a backup that we copy ourselves (documentation, "Making a Base Backup Using the Low Level API"), with a checkpoint at once, and resolves with where it starts. It lasts as long as the connection does:

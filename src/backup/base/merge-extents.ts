@@ -1,4 +1,4 @@
-import { type Extent, type LeafEntry, hashBytes } from '../../packs/leaf.ts'
+import type { Extent, LeafEntry } from '../../packs/leaf.ts'
 import type { KeptRun } from './page-workers.ts'
 
 /**
@@ -62,5 +62,3 @@ function createExtentCursor({ extents, firstPage }: LeafEntry, pageBytes: number
     },
   }
 }
-
-export const pagesOf = (entry: Pick<LeafEntry, 'hashes'>): number => entry.hashes.length / hashBytes

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import type { Context } from '../../kernel/context.ts'
 import { createPackBuilder } from '../../packs/pack-builder.ts'
-import { newPackId, repositoryBytes, type FrameLengths, type PackHeader } from '../../packs/pack-format.ts'
+import { repositoryBytes, type FrameLengths } from '../../packs/pack-format.ts'
 import { encodeIndex, type IndexedPack } from '../../packs/pack-index.ts'
 import { createPackTable, type PackTable } from '../../packs/pack-table.ts'
 import type { PackUse, RootTables } from '../../packs/root-tables.ts'
 import { beginUpload } from '../../packs/upload.ts'
-import { encodeWholePack, storeWholePack } from '../../packs/whole-pack.ts'
+import { encodeWholePack, newMetadataPack, storeWholePack, type MetadataSeal } from '../../packs/whole-pack.ts'
 import type { BaseRoot } from '../../repository/base/base-root.ts'
 import type { OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
 import { digestOf } from '../../repository/commit-entry.ts'
@@ -26,7 +26,7 @@ export interface RunKeys {
   /** Of the pages. */
   readonly run: Uint8Array
   /** Of leaves, indexes and roots. */
-  readonly metadata: { readonly epoch: number; readonly key: Uint8Array }
+  readonly metadata: MetadataSeal
 }
 
 export interface PageStoreRequest {
@@ -74,18 +74,11 @@ export function createPageStore(request: PageStoreRequest, context: Context): Pa
   const hashKey = prior === null ? randomBytes(32) : Buffer.from(prior.root.hashKey, 'hex')
   const known = prior === null ? noPrior : priorOf(prior, { signal })
   const use = createFrameUse(pageBytes)
-  const headerOf = (keyKind: PackHeader['keyKind'], epoch: number): PackHeader => ({
-    keyKind,
-    epoch,
-    repository: repositoryBytes(repository.id),
-    id: newPackId(),
-  })
-  const metadataHeader = () => (keys === null ? headerOf('none', 0) : headerOf('metadata', keys.metadata.epoch))
-  const metadataKey = keys?.metadata.key ?? null
+  const seal = keys?.metadata ?? null
 
   const leaves = createLeafWriter({
     packs,
-    builder: createPackBuilder(metadataHeader(), metadataKey, request.level),
+    builder: createPackBuilder(newMetadataPack(repository.id, seal), seal?.key ?? null, request.level),
     upload: () => beginUpload(storage, leavesKey(cluster, run), { signal }),
     hashKey,
     prior: known,
@@ -103,7 +96,7 @@ export function createPageStore(request: PageStoreRequest, context: Context): Pa
     const pagePacks = await workers.finish()
     const written = await leaves.finish()
     const own = written.pack === null ? pagePacks : [...pagePacks, written.pack]
-    const index = encodeWholePack(metadataHeader(), metadataKey, encodeIndex(own))
+    const index = encodeWholePack(repository.id, seal, encodeIndex(own))
     const key = indexKey(cluster, run)
     await storeWholePack(storage, key, index, { signal })
 

@@ -92,6 +92,7 @@ export function startPageWorkers({ threads: count, setup, intake, signal }: Page
   }
   const threads = Array.from({ length: count }, () => startThread({ ...setup, slots: memory, slotBytes }, intake(fail)))
   for (const thread of threads) {
+    // Whoever waits for the end hears of it; until somebody does, it must not count as unheard.
     thread.finished.promise.catch(() => undefined)
     thread.worker.on('error', fail)
     thread.worker.on('exit', () => fail(new Error('a thread that looks into pages ended by itself')))

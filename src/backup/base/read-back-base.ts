@@ -1,6 +1,7 @@
 import type { Context } from '../../kernel/context.ts'
 import { Failure } from '../../kernel/failure.ts'
 import { checkPages } from '../../repository/base/check-pages.ts'
+import { findLostObjects } from '../../repository/base/lost-objects.ts'
 import type { OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
 import { requireWholeCluster } from '../../repository/base/whole-cluster.ts'
 import type { Repository } from '../../repository/repository.ts'
@@ -23,18 +24,18 @@ export async function readBackBase(
   const { problems, contentBytes } = await checkPages(repository, backup, { threads, wants: isOwn }, context)
   const [first] = problems
   if (first !== undefined) throw new Failure('integrity', `what was stored cannot be read back: ${first.message}`, { details: { object: first.object } })
-  for (const number of backup.tables.packs.keys()) if (!isOwn(number)) await requireStored(repository, backup, number, context)
+  const older = [...backup.tables.packs.keys()].filter((pack) => !isOwn(pack))
+  await requireStored(repository, backup, older, context)
   const durationSeconds = context.clock.now().since(startedAt).total('seconds')
   context.emit({ type: 'step-ended', step: 'read-back', subject: repository.name, durationSeconds, doneBytes: contentBytes })
 }
 
-async function requireStored(repository: Repository, backup: OpenBaseBackup, number: number, context: Context): Promise<void> {
-  const { key, objectBytes } = backup.pack(number)
-  const found = await repository.storage.stat(key, context)
-  if (found?.sizeBytes === objectBytes) return
-  const what = found === undefined ? 'is gone' : `has ${found.sizeBytes} bytes; ${objectBytes} were stored`
-  throw new Failure('integrity', `a pack of an earlier backup, ${key}, ${what}`, {
+async function requireStored(repository: Repository, backup: OpenBaseBackup, packs: readonly number[], context: Context): Promise<void> {
+  const expected = packs.map((pack) => backup.pack(pack)).map(({ key, objectBytes }) => ({ key, sizeBytes: objectBytes }))
+  const [lost] = await findLostObjects(repository.storage, expected, context)
+  if (lost === undefined) return
+  throw new Failure('integrity', `of the packs of earlier backups, ${lost.object}: ${lost.message}`, {
     hints: ['see which backups are damaged: tidemark verify --all', 'take a full one: tidemark backup --type full'],
-    details: { object: key },
+    details: { object: lost.object },
   })
 }

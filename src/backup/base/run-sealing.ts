@@ -1,5 +1,5 @@
 import type { Context } from '../../kernel/context.ts'
-import { packKeysOf } from '../../repository/base/base-keys.ts'
+import { packKeysOf } from '../../repository/base/pack-keys.ts'
 import type { PackKeys } from '../../repository/base/pack-keys.ts'
 import type { RunName } from '../../repository/keys/run-key.ts'
 import type { Repository } from '../../repository/repository.ts'

@@ -1,5 +1,4 @@
 import type { Context } from '../../kernel/context.ts'
-import { newPackId, repositoryBytes } from '../../packs/pack-format.ts'
 import { encodeWholePack, storeWholePack } from '../../packs/whole-pack.ts'
 import { formatLsn } from '../../pgdata/lsn.ts'
 import type { BaseBackup } from '../../postgres/replication/base-backup.ts'
@@ -19,10 +18,10 @@ export interface RootRequest {
   readonly server: BaseBackup
   readonly pages: StoredPages
   readonly prior: OpenBaseBackup | null
-  /** Who read the files. */
-  readonly how: 'stream' | 'direct' | 'summaries'
+  readonly how: BaseRoot['read']['how']
   /** Why it was read in no better way. */
   readonly why: readonly string[]
+  readonly summaries: readonly string[]
   readonly warnings: readonly string[]
   readonly keys: RunKeys | null
 }
@@ -38,12 +37,7 @@ export interface StoredRoot {
 /** Stores the root: the last object before the commit. */
 export async function storeRoot(repository: Repository, request: RootRequest, context: Context): Promise<StoredRoot> {
   const { facts, pages, keys } = request
-  const header = {
-    repository: repositoryBytes(repository.id),
-    id: newPackId(),
-    ...(keys === null ? { keyKind: 'none' as const, epoch: 0 } : { keyKind: 'metadata' as const, epoch: keys.metadata.epoch }),
-  }
-  const bytes = encodeWholePack(header, keys?.metadata.key ?? null, encodeBaseRoot(describeRoot(repository, request), pages.tables, pages.packs))
+  const bytes = encodeWholePack(repository.id, keys?.metadata ?? null, encodeBaseRoot(describeRoot(repository, request), pages.tables, pages.packs))
   const key = rootKey(facts.cluster, facts.id)
   await storeWholePack(repository.storage, key, bytes, { signal: context.signal })
   const sha256 = digestOf(bytes)
@@ -51,7 +45,7 @@ export async function storeRoot(repository: Repository, request: RootRequest, co
   return { facts: complete, manifest: { key, sha256 }, record: uncommittedRecord(complete, { key, sha256 }, request.prior?.record.moved ?? null) }
 }
 
-function describeRoot(repository: Repository, { facts, source, server, pages, prior, how, why, warnings }: RootRequest): BaseRoot {
+function describeRoot(repository: Repository, { facts, source, server, pages, prior, how, why, summaries, warnings }: RootRequest): BaseRoot {
   return {
     format: 'tidemark-root/1',
     repository: repository.id,
@@ -72,6 +66,7 @@ function describeRoot(repository: Repository, { facts, source, server, pages, pr
     hashKey: pages.hashKey,
     read: { how, why: [...why] },
     prior: prior?.record.facts.id ?? null,
+    summaries: [...summaries],
     settings: { ...source.settings },
     outside: [...source.outside],
     leftOut: [...source.leftOut],

@@ -8,6 +8,7 @@ import { promoted, type ClusterRead } from './cluster-read.ts'
 import type { FileLane } from './file-lane.ts'
 import type { BaseSource } from './open-base-source.ts'
 import type { PageStore } from './page-store.ts'
+import { leftOutOf } from './left-out.ts'
 import { priorOf } from './prior-backup.ts'
 import { priorManifest } from './prior-manifest.ts'
 import { createArchiveReader, type ArchiveReader } from './read-archives.ts'
@@ -30,7 +31,7 @@ export async function streamCluster(source: BaseSource, store: PageStore, label:
   await finish(archives.manifest())
   await wal.finish(server.stopLsn)
   counted.end()
-  return { server, leftOut: [] }
+  return { server, leftOut: leftOutOf(server.warnings) }
 }
 
 /**
@@ -61,7 +62,7 @@ export async function streamChanges(
   await files.finish()
   await wal.finish(server.stopLsn)
   counted.end()
-  return { server, leftOut: [] }
+  return { server, leftOut: leftOutOf(server.warnings) }
 }
 
 interface Reception {

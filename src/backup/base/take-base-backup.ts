@@ -5,9 +5,9 @@ import { toolVersion } from '../../kernel/version.ts'
 import { formatLsn } from '../../pgdata/lsn.ts'
 import type { Backup, BackupFacts } from '../../repository/backup.ts'
 import type { BaseRoot } from '../../repository/base/base-root.ts'
+import { giveUpRun } from '../../repository/base/give-up-run.ts'
 import { openBaseBackup, type OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
 import type { PackKeys } from '../../repository/base/pack-keys.ts'
-import { removeRunObjects } from '../../repository/base/run-objects.ts'
 import { describeBackup, findBackup } from '../../repository/find-backup.ts'
 import { categoryOf, rootKey } from '../../repository/layout.ts'
 import { takeLease, type Lease } from '../../repository/lease.ts'
@@ -20,15 +20,17 @@ import type { ClusterRead } from './cluster-read.ts'
 import { readClusterDirectly } from './direct-cluster.ts'
 import { openBaseSource, type BaseSource } from './open-base-source.ts'
 import { createPageStore, type RunKeys, type StoredPages } from './page-store.ts'
+import { lacksRows } from './left-out.ts'
 import { readBackBase } from './read-back-base.ts'
 import { sealRun } from './run-sealing.ts'
+import { rememberSummaries, whyOtherHistory } from './same-history.ts'
 import { storeRoot, type StoredRoot } from './store-root.ts'
 import { streamChanges, streamCluster } from './stream-cluster.ts'
 
 export interface BaseOutcome {
   readonly backup: Backup
   readonly warnings: readonly string[]
-  /** Pages of the source are bad, or what should be in the backup could not be read: exit code 3. */
+  /** Pages of the source are bad, or the log changed right after the commit: exit code 3. */
   readonly partial: boolean
 }
 
@@ -51,10 +53,11 @@ export async function takeBaseBackup(request: BaseBackupRequest, repository: Rep
 
     const { read, pages, how, why: whyNot } = await readCluster(request, { source, reader, repository, prior: prior.backup, keys: keys?.seal ?? null }, context)
     const leftOut = [...source.facts.leftOut, ...read.leftOut]
-    const { warnings, partial } = judgeSource(leftOut, read)
+    const { warnings, partial } = judgeSource(read)
     const facts = describeBase(request, { source, read, pages, prior: prior.backup, sealed: keys !== null }, { startedAt, endedAt: context.clock.now() })
     const why = [...prior.why, ...whyNot]
-    const described = { facts, source: { ...source.facts, leftOut }, server: read.server, pages, prior: prior.backup, how, why, warnings }
+    const summaries = await rememberSummaries(source.session, { timeline: read.server.startTimeline, startLsn: read.server.startLsn })
+    const described = { facts, source: { ...source.facts, leftOut }, server: read.server, pages, prior: prior.backup, how, why, summaries, warnings }
     const stored = await storeRoot(repository, { ...described, keys: keys?.seal ?? null }, context)
 
     // Read back before the commit: what cannot be read again never exists as a backup.
@@ -68,7 +71,7 @@ export async function takeBaseBackup(request: BaseBackupRequest, repository: Rep
       partial: partial || !isTidy,
     }
   } catch (error) {
-    await giveUp(repository, lease, request, context)
+    await giveUpRun(repository, lease, request.run, context)
     throw error
   }
 }
@@ -109,7 +112,10 @@ async function readCluster(
   const changes = chooseChanges(request, source.facts, prior)
   if ('since' in changes) {
     const refused = (reason: string): void => say(`the server's summaries cannot be used: ${reason}`)
-    const read = await streamChanges(source, store, { label: run, since: changes.since, refused }, context)
+    const { since } = changes
+    const whyOther = await whyOtherHistory(source.session, since.root, context)
+    if (whyOther !== null) refused(whyOther)
+    const read = whyOther === null ? await streamChanges(source, store, { label: run, since, refused }, context) : null
     if (read !== null) return { read, pages: await store.finish(), how: 'summaries', why }
   } else if (prior !== null) say(`every page is read and compared: ${changes.why}`)
   if (reader.how === 'direct') {
@@ -121,13 +127,15 @@ async function readCluster(
   return { read, pages: await store.finish(), how: 'stream', why }
 }
 
-/** Bad pages of the source do not stop a backup, which may be the last one there will be; they are said, every time. */
-function judgeSource(leftOut: ClusterRead['leftOut'], { server }: ClusterRead): { readonly warnings: string[]; readonly partial: boolean } {
-  const warnings = leftOut.map(({ what, why }) => `${what} is not in the backup: ${why}`)
-  const { checksumFailures } = server
-  if (checksumFailures === null) return { warnings, partial: false }
-  warnings.push('the source has pages that fail their checksum; keep older backups until it is mended', ...checksumFailures.warnings)
-  return { warnings, partial: true }
+/** Bad pages of the source do not stop a backup, which may be the last one there will be, nor does a part of it that lies where no base backup reads; both are said, every time. */
+function judgeSource({ server: { checksumFailures }, leftOut }: ClusterRead): { readonly warnings: string[]; readonly partial: boolean } {
+  const warnings: string[] = []
+  const isPartial = lacksRows(leftOut)
+  if (isPartial)
+    warnings.push('a part of the cluster is not in the backup, which cannot be restored whole: move what lies behind a link back, or to a tablespace')
+  if (checksumFailures !== null)
+    warnings.push('the source has pages that fail their checksum; keep older backups until it is mended', ...checksumFailures.warnings)
+  return { warnings, partial: isPartial || checksumFailures !== null }
 }
 
 interface TakenBase {
@@ -203,20 +211,5 @@ async function endLease(lease: Lease, context: Context, warnings: string[]): Pro
     warnings.push(`the backup is committed, but tidying up failed: ${asFailure(error).message}`)
     context.emit({ type: 'warning', code: 'tidy-failed', message: `the backup is committed, but tidying up failed: ${messageOf(error)}` })
     return !isFailure(error, 'integrity')
-  }
-}
-
-/** What the run wrote is removed, unless it turns out to be committed, or another run took over: that one sees to it. */
-async function giveUp(repository: Repository, lease: Lease, { cluster, run }: BaseBackupRequest, context: Context): Promise<void> {
-  try {
-    if ((await lease.abandon()) === 'abandoned') await removeRunObjects(repository.storage, { cluster, run })
-    await lease.end(context.signal.aborted ? 'cancelled' : 'failed')
-  } catch (error) {
-    if (isFailure(error, 'locked')) return
-    context.emit({
-      type: 'warning',
-      code: 'clean-up-failed',
-      message: `what this run left in "${repository.name}" could not be removed now (${messageOf(error)}); the next run sees to it`,
-    })
   }
 }

@@ -3,7 +3,7 @@ import { baseBackupCommand, type BaseBackupOptions } from './base-backup-command
 import { ArchiveSequence, type ArchiveSink, type BackupTablespace, numberedStreams, typedMessages } from './base-backup-streams.ts'
 import { type ChecksumFailures, checksumFailuresOf } from './checksum-failures.ts'
 import type { CommandSink } from './command-sink.ts'
-import { parseLsn } from './lsn.ts'
+import { parseLsn } from '../../pgdata/lsn.ts'
 import { protocolFailure, type ResultRows, type ServerNotice } from './message-fields.ts'
 import type { ReplicationConnection } from './replication-connection.ts'
 import { firstRow, numberOf, textOf } from './replication-commands.ts'
@@ -26,6 +26,8 @@ export interface BaseBackup extends BaseBackupStart {
   readonly stopTimeline: number
   /** Null when the server found none, or was not asked to look. Otherwise all data is here, but these pages are bad. */
   readonly checksumFailures: ChecksumFailures | null
+  /** What else the server warned of, in its own words. */
+  readonly warnings: readonly string[]
 }
 
 export interface BaseBackupSink extends ArchiveSink {
@@ -104,6 +106,8 @@ class BaseBackupReception implements CommandSink {
       stopLsn: this.#stop.lsn,
       stopTimeline: this.#stop.timeline,
       checksumFailures: pagesAreBad ? checksumFailuresOf(this.#warnings) : null,
+      // Of bad pages all are said already.
+      warnings: pagesAreBad ? [] : this.#warnings.map(({ message }) => message),
     }
   }
 }

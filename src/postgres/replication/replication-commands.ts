@@ -1,5 +1,5 @@
 import { Failure } from '../../kernel/failure.ts'
-import { parseLsn } from './lsn.ts'
+import { parseLsn } from '../../pgdata/lsn.ts'
 import { protocolFailure, type ResultRows } from './message-fields.ts'
 import type { ReplicationConnection } from './replication-connection.ts'
 

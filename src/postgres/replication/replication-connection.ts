@@ -147,6 +147,7 @@ class SocketConnection implements ReplicationConnection {
     if (this.#broken === null) {
       this.#broken = { error: why }
       this.#messages.fail(why)
+      // The connection goes in any case; a server that cannot be told notices that by itself.
       if (this.#running !== null) this.#cancelling = this.#around.cancel().catch(() => undefined)
     }
     this.#socket.destroy()
@@ -155,6 +156,7 @@ class SocketConnection implements ReplicationConnection {
   /** Ends the session in order, so that its temporary slots are gone afterwards. */
   async #sayGoodbye(): Promise<void> {
     this.#saidGoodbye = true
+    // A server that does not answer in time, or has gone, needs no farewell.
     const closed = once(this.#socket, 'close', { signal: AbortSignal.timeout(farewellMs) }).catch(() => undefined)
     this.#socket.resume()
     void this.#send('X', Buffer.alloc(0)).catch(() => undefined)

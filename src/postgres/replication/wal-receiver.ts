@@ -1,7 +1,7 @@
 import type { Clock } from '../../kernel/clock.ts'
 import { Failure, isFailure } from '../../kernel/failure.ts'
 import type { CommandSink, OutgoingCopy } from './command-sink.ts'
-import { formatLsn, parseLsn } from './lsn.ts'
+import { formatLsn, parseLsn } from '../../pgdata/lsn.ts'
 import type { ResultRows } from './message-fields.ts'
 import type { ReplicationConnection } from './replication-connection.ts'
 import { numberOf, readSetting, requireSlotName, textOf } from './replication-commands.ts'

@@ -1,5 +1,5 @@
 import { runKeysPrefix } from '../keys/key-layout.ts'
-import { clusterSegment, repackOf, repacksPrefix, rootsPrefix } from '../layout.ts'
+import { clusterSegment, indexesPrefix, leavesPrefix, packsPrefix, repackOf, repacksPrefix, rootsPrefix } from '../layout.ts'
 
 /** What an object of a base backup is, by the exact name that a run gives it: docs/base-backups.md "Objects". All functions are pure. */
 export interface BaseObject {
@@ -16,12 +16,9 @@ const inAge = new RegExp(`^${runPattern}\\.age$`)
 
 /** The folders of a cluster in which objects of base backups lie. */
 export function baseFolders(cluster: string): readonly string[] {
-  return [packsFolder(cluster), leavesFolder(cluster), indexesFolder(cluster), rootsPrefix(cluster), repacksPrefix(cluster), runKeysFolder(cluster)]
+  return [packsPrefix(cluster), leavesPrefix(cluster), indexesPrefix(cluster), rootsPrefix(cluster), repacksPrefix(cluster), runKeysFolder(cluster)]
 }
 
-const packsFolder = (cluster: string) => `.tidemark/packs/${clusterSegment(cluster)}/`
-const leavesFolder = (cluster: string) => `.tidemark/leaves/${clusterSegment(cluster)}/`
-const indexesFolder = (cluster: string) => `.tidemark/indexes/${clusterSegment(cluster)}/`
 const runKeysFolder = (cluster: string) => `${runKeysPrefix}${clusterSegment(cluster)}/`
 
 /** Undefined for a key that no base backup of this cluster has: whatever names it, it is not removed as one. */
@@ -29,9 +26,9 @@ export function baseObjectOf(cluster: string, key: string): BaseObject | undefin
   const run = (prefix: string, pattern: RegExp): string | undefined => (key.startsWith(prefix) ? pattern.exec(key.slice(prefix.length))?.[1] : undefined)
   const found = (kind: BaseObject['kind'], of: string | undefined): BaseObject | undefined => (of === undefined ? undefined : { kind, run: of })
   return (
-    found('pack', run(packsFolder(cluster), packName)) ??
-    found('leaves', run(leavesFolder(cluster), inPack)) ??
-    found('index', run(indexesFolder(cluster), inPack)) ??
+    found('pack', run(packsPrefix(cluster), packName)) ??
+    found('leaves', run(leavesPrefix(cluster), inPack)) ??
+    found('index', run(indexesPrefix(cluster), inPack)) ??
     found('root', run(rootsPrefix(cluster), inPack)) ??
     found('repack', repackOf(cluster, key)?.run) ??
     found('run-key', run(runKeysFolder(cluster), inAge))
@@ -40,7 +37,7 @@ export function baseObjectOf(cluster: string, key: string): BaseObject | undefin
 
 /** Whether a key stands for all packs that lie in a run's folder. */
 export const isPacksFolder = (cluster: string, key: string): boolean =>
-  key.startsWith(packsFolder(cluster)) && wholeRun.test(key.slice(packsFolder(cluster).length))
+  key.startsWith(packsPrefix(cluster)) && wholeRun.test(key.slice(packsPrefix(cluster).length))
 
 /** Names as few keys as possible: a run's folder where all of `present` that lies in it goes. */
 export function compactKeys(cluster: string, going: readonly string[], present: readonly string[]): readonly string[] {

@@ -31,6 +31,8 @@ export const baseRootSchema = z.object({
   read: z.object({ how: z.enum(['stream', 'direct', 'summaries']), why: z.array(z.string()) }),
   /** The backup that it was compared with. */
   prior: z.string().nullable(),
+  /** Where the server's last summaries of its WAL before the start began and ended, `X/Y-X/Y`: by them it is known again. */
+  summaries: z.array(z.string().regex(/^[0-9A-F]+\/[0-9A-F]+-[0-9A-F]+\/[0-9A-F]+$/)).optional(),
   /** Settings that a server needs to recover it: at least these values. */
   settings: z.record(z.string(), z.string()),
   /** Configuration that does not lie in the data directory, as the server read it. */

@@ -1,6 +1,7 @@
 import type { Context } from '../../kernel/context.ts'
 import type { Failure } from '../../kernel/failure.ts'
-import type { LeafEntry } from '../../packs/leaf.ts'
+import { pagesOf, type LeafEntry } from '../../packs/leaf.ts'
+import { readablePath } from '../../pgdata/file-path.ts'
 import type { Problem } from '../backup.ts'
 import type { Repository } from '../repository.ts'
 import { startFrameWorkers, type PackProblem } from './frame-workers.ts'
@@ -64,7 +65,7 @@ function isNoted(broken: Map<number, Set<number> | null>, { pack, frame }: PackP
 }
 
 function named({ code, object, pack, frame, path, message }: PackProblem): PageProblem {
-  return { code, object, pack, frame, message: path === null ? message : `frame ${frame}: ${readable(path)}: ${message}` }
+  return { code, object, pack, frame, message: path === null ? message : `frame ${frame}: ${readablePath(path)}: ${message}` }
 }
 
 /** The entries of the backup, many at a time, that have pages in frames that are wanted. */
@@ -79,7 +80,7 @@ async function* inBatches(
     for (const entry of entries) {
       if (!entry.extents.some(({ pack, frame }) => wants(pack, frame))) continue
       batch.push(entry)
-      pages += entry.extents.reduce((count, extent) => count + extent.pages, 0)
+      pages += pagesOf(entry)
     }
     if (pages < batchPages) continue
     yield batch
@@ -88,5 +89,3 @@ async function* inBatches(
   }
   if (batch.length > 0) yield batch
 }
-
-const readable = (path: string) => Buffer.from(path, 'latin1').toString('utf8')

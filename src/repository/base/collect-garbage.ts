@@ -1,10 +1,11 @@
 import type { Context } from '../../kernel/context.ts'
 import { Failure } from '../../kernel/failure.ts'
 import type { IndexedPack } from '../../packs/pack-index.ts'
+import type { MetadataSeal } from '../../packs/whole-pack.ts'
 import { repackOf } from '../layout.ts'
 import type { Lease } from '../lease.ts'
 import type { Repository } from '../repository.ts'
-import { moveFrames, storeRepackIndex, type IndexSeal } from './move-frames.ts'
+import { moveFrames, storeRepackIndex } from './move-frames.ts'
 import type { PackKeys } from './pack-keys.ts'
 import { packsIn, planGarbage, storageNow, viewGarbage, type GarbagePlan, type GarbageView } from './plan-garbage.ts'
 import { removeUnmarked } from './remove-unmarked.ts'
@@ -12,7 +13,8 @@ import { removeUnmarked } from './remove-unmarked.ts'
 export interface GarbageRequest {
   readonly run: string
   readonly keys: PackKeys | null
-  readonly seal: IndexSeal
+  /** Null where nothing is sealed. */
+  readonly seal: MetadataSeal | null
   /** How long objects stay of which something was moved: a restore that began before may be reading them. */
   readonly graceSeconds: number
 }

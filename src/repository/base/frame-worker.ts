@@ -1,10 +1,10 @@
 import { closeSync, constants, fchmodSync, fchownSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
 import { isFailure, messageOf, systemCodeOf } from '../../kernel/failure.ts'
 import { createFrameCodec, type FrameCodec } from '../../packs/frame.ts'
 import { hashBytes } from '../../packs/leaf.ts'
 import { createPageHasher } from '../../packs/page-hasher.ts'
+import { pathBytes } from '../../pgdata/file-path.ts'
 import type { CompareJob, FrameJob, FrameProblem, FramesDone, FrameWorkerSetup, FromFrameWorker, StoredFrameUse, ToFrameWorker } from './frame-job.ts'
 
 /** A thread that opens frames, holds every page against its hash, and where it shall, writes it to its file. */
@@ -99,7 +99,7 @@ function fileOf(directory: string, path: string, mode: number): number {
     openFiles.delete(oldest[0])
   }
   // Never through a link that somebody put there.
-  const file = openSync(Buffer.from(join(directory, path), 'latin1'), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
+  const file = openSync(pathBytes(`${directory}/${path}`), constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
   openFiles.set(path, file)
   if (mode !== 0o600) fchmodSync(file, mode)
   if (setup.owner !== null) fchownSync(file, setup.owner.uid, setup.owner.gid)

@@ -1,6 +1,6 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { Failure, isFailure, type FailureCode } from '../../kernel/failure.ts'
+import { Failure, isFailure, isOutOfSpace, type FailureCode } from '../../kernel/failure.ts'
 import { hashBytes, type LeafEntry } from '../../packs/leaf.ts'
 import { repositoryBytes } from '../../packs/pack-format.ts'
 import type { IndexedPack } from '../../packs/pack-index.ts'
@@ -141,8 +141,10 @@ export function startFrameWorkers({ repository, backup, threads: count, director
 }
 
 function startThread(setup: FrameWorkerSetup): Thread {
+  // Beside this file, and of its kind: .ts as we develop, .js as it is published.
   const worker = new Worker(new URL(`./frame-worker${extname(import.meta.filename)}`, import.meta.url), { workerData: setup })
   const thread: Thread = { worker, jobs: new Map(), comparisons: new Map(), closed: Promise.withResolvers() }
+  // Whoever waits for the end hears of it; until somebody does, it must not count as unheard.
   thread.closed.promise.catch(() => undefined)
   const fail = (error: unknown): void => {
     for (const { reject } of [...thread.jobs.values(), ...thread.comparisons.values()]) reject(error)
@@ -205,7 +207,8 @@ function requireInside({ offset, bytes, hashes, path }: FramePlan['uses'][number
   }
 }
 
-function writeFailure({ message, code }: { readonly message: string; readonly code: string | null }): Failure {
-  if (code === 'ENOSPC' || code === 'EDQUOT') return new Failure('space-low', `there is no space left for the restored files: ${message}`)
+function writeFailure(refused: { readonly message: string; readonly code: string | null }): Failure {
+  const { message, code } = refused
+  if (isOutOfSpace(refused)) return new Failure('space-low', `there is no space left for the restored files: ${message}`)
   return new Failure('storage-failed', `the restored files cannot be written: ${message}`, { details: { code } })
 }

@@ -6,15 +6,12 @@ import { newPackId, packBytes, repositoryBytes, type FrameLengths } from '../../
 import { encodeIndex, type IndexedPack } from '../../packs/pack-index.ts'
 import { readFrames } from '../../packs/read-frames.ts'
 import { beginUpload, type Upload } from '../../packs/upload.ts'
-import { encodeWholePack, storeWholePack } from '../../packs/whole-pack.ts'
+import { encodeWholePack, storeWholePack, type MetadataSeal } from '../../packs/whole-pack.ts'
 import { digestOf, type ObjectRef } from '../commit-entry.ts'
 import { packObjectKey, repackKey } from '../layout.ts'
 import type { Repository } from '../repository.ts'
 import type { LivePack } from './mark-live.ts'
 import { keyOfPack, type PackKeys } from './pack-keys.ts'
-
-/** What seals an index: the metadata key of an epoch; null where nothing is sealed. */
-export type IndexSeal = { readonly epoch: number; readonly key: Uint8Array } | null
 
 /** Bytes that may wait for the storage. */
 const waitingBytes = 8 << 20
@@ -124,16 +121,10 @@ export async function storeRepackIndex(
     number,
     packs,
     seal,
-  }: { readonly cluster: string; readonly run: string; readonly number: number; readonly packs: readonly IndexedPack[]; readonly seal: IndexSeal },
+  }: { readonly cluster: string; readonly run: string; readonly number: number; readonly packs: readonly IndexedPack[]; readonly seal: MetadataSeal | null },
   { signal }: Context,
 ): Promise<ObjectRef> {
-  const header = {
-    repository: repositoryBytes(repository.id),
-    id: newPackId(),
-    keyKind: seal === null ? ('none' as const) : ('metadata' as const),
-    epoch: seal?.epoch ?? 0,
-  }
-  const bytes = encodeWholePack(header, seal?.key ?? null, encodeIndex(packs))
+  const bytes = encodeWholePack(repository.id, seal, encodeIndex(packs))
   const key = repackKey(cluster, number, run)
   await storeWholePack(repository.storage, key, bytes, { signal })
   return { key, sha256: digestOf(bytes) }

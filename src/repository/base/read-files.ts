@@ -1,5 +1,5 @@
 import type { Context } from '../../kernel/context.ts'
-import { hashBytes, type Extent, type LeafEntry } from '../../packs/leaf.ts'
+import { hashBytes, pagesOf, type Extent, type LeafEntry } from '../../packs/leaf.ts'
 import { mapInOrder } from '../../stream/prefetch.ts'
 import { damagedPages } from './damaged-pages.ts'
 import type { FrameWorkers } from './frame-workers.ts'
@@ -31,7 +31,7 @@ const windowPages = 1 << 19
 export async function* readFiles(
   backup: OpenBaseBackup,
   workers: FrameWorkers,
-  { entries, context }: { readonly entries: AsyncIterable<LeafEntry>; readonly context: Context },
+  { entries, context }: { readonly entries: AsyncIterable<LeafEntry> | Iterable<LeafEntry>; readonly context: Context },
 ): AsyncGenerator<FilePiece, void, undefined> {
   const { pageBytes } = backup.root.server
   const spare: SharedArrayBuffer[] = []
@@ -93,7 +93,7 @@ export function* cutEntry(entry: LeafEntry, mostPages: number, pageBytes: number
   }
 }
 
-async function* inFrameOrder(entries: AsyncIterable<LeafEntry>, pageBytes: number): AsyncGenerator<LeafEntry, void, undefined> {
+async function* inFrameOrder(entries: AsyncIterable<LeafEntry> | Iterable<LeafEntry>, pageBytes: number): AsyncGenerator<LeafEntry, void, undefined> {
   let whole: LeafEntry[] = []
   let pages = 0
   for await (const entry of entries) {
@@ -114,8 +114,4 @@ async function* inFrameOrder(entries: AsyncIterable<LeafEntry>, pageBytes: numbe
 
 function byPlace({ extents: [a] }: LeafEntry, { extents: [b] }: LeafEntry): number {
   return a === undefined || b === undefined ? 0 : a.pack - b.pack || a.frame - b.frame || a.offset - b.offset
-}
-
-function pagesOf({ hashes }: Pick<LeafEntry, 'hashes'>): number {
-  return hashes.length / hashBytes
 }

@@ -1,5 +1,6 @@
 import { Failure } from '../../kernel/failure.ts'
-import type { LeafEntry } from '../../packs/leaf.ts'
+import { pagesOf, type LeafEntry } from '../../packs/leaf.ts'
+import { readablePath } from '../../pgdata/file-path.ts'
 import { parseLsn } from '../../pgdata/lsn.ts'
 import { walSegmentNames } from '../../pgdata/wal-segment.ts'
 import type { CallOptions } from '../../storage/storage.ts'
@@ -32,13 +33,13 @@ export async function requireWholeCluster(backup: OpenBaseBackup, options: CallO
   let open: { readonly entry: LeafEntry; pages: number } | null = null
   const close = (): void => {
     if (open !== null && open.pages !== Math.ceil(open.entry.sizeBytes / server.pageBytes))
-      throw broken(`${open.entry.path} has ${open.pages} pages of ${open.entry.sizeBytes} bytes`)
+      throw broken(`${readablePath(open.entry.path)} has ${open.pages} pages of ${open.entry.sizeBytes} bytes`)
     open = null
   }
   for await (const entries of backup.leaves(options)) {
     for (const entry of entries) {
       look?.(entry)
-      const pages = entry.extents.reduce((count, extent) => count + extent.pages, 0)
+      const pages = pagesOf(entry)
       if (entry.kind === 'directory') {
         directories += 1
         continue
@@ -48,7 +49,7 @@ export async function requireWholeCluster(backup: OpenBaseBackup, options: CallO
         continue
       }
       close()
-      if (entry.firstPage !== 0) throw broken(`${entry.path} lacks its beginning`)
+      if (entry.firstPage !== 0) throw broken(`${readablePath(entry.path)} lacks its beginning`)
       open = { entry, pages }
       files += 1
       sizeBytes += entry.sizeBytes

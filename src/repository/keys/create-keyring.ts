@@ -68,19 +68,19 @@ export async function createKeyring(repository: Repository, { kitFile, host: new
     },
   }
   const created = await createRing(repository, kit, planned, context)
-  if (created === null) throw hasKeyring(repository)
+  if (created === null) throw keyringExists(repository)
   await finishChange(repository, created, kit, context)
   return openFromFiles(repository, { kitFile, host: newHost }, context)
 }
 
-function hasKeyring({ storage }: Repository): Failure {
+function keyringExists({ storage }: Repository): Failure {
   return new Failure('already-done', `the repository at ${storage.location} has a keyring`, { hints: ['add to it: tidemark key add --kit FILE'] })
 }
 
 /** The keyring is there. If it is the one of these very files, the call that made it was killed, or this one repeats it. */
 async function carryOn(repository: Repository, files: Pick<NewKeyring, 'kitFile' | 'host'>, context: Context): Promise<CreatedKeyring> {
   const isThere = async (path: string, kind: KeyFile['kind']) => (await readFileOfKeys(path, context))?.file.kind === kind
-  if (!(await isThere(files.kitFile, 'kit')) || (files.host !== null && !(await isThere(files.host.keyFile, 'host')))) throw hasKeyring(repository)
+  if (!(await isThere(files.kitFile, 'kit')) || (files.host !== null && !(await isThere(files.host.keyFile, 'host')))) throw keyringExists(repository)
   const kit = await readKit(files.kitFile, context)
   await changeKeyring(repository, kit, {}, context)
   return openFromFiles(repository, files, context)

@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { AgeRecipient } from '../../seal/age-keys.ts'
-import { clusterSegment } from '../layout.ts'
+import { clusterSegment, number10 } from '../layout.ts'
 
 /** Where keys lie in a repository: docs/keys.md "Objects". All functions are pure. */
-
-const number10 = (n: number) => String(n).padStart(10, '0')
 
 export const ringsPrefix = '.tidemark/keys/rings/'
 export const ringKey = (number: number) => `${ringsPrefix}${number10(number)}.age`

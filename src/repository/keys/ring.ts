@@ -52,6 +52,7 @@ const recipientSchema = z.string().transform((text, context) => {
   try {
     return parseAgeRecipient(text)
   } catch {
+    // Its hint is for who typed one.
     context.addIssue('is no recipient')
     return z.NEVER
   }

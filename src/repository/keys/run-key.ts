@@ -10,7 +10,7 @@ import { findHost, readersOf, secretKeySchema, type Ring } from './ring.ts'
 import { formatSignedText, parseSignedText, type SignerName } from './signed-text.ts'
 import { openBytes, sealBytes } from './stored-secret.ts'
 
-/** Whose key. */
+/** A run, as its objects are named: its key, its packs. */
 export interface RunName {
   readonly cluster: string
   readonly run: string

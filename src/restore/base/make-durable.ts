@@ -1,5 +1,4 @@
 import { open, readdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
 import { Failure, isFailure } from '../../kernel/failure.ts'
 import { runProgram } from '../../postgres/run-program.ts'
@@ -16,16 +15,16 @@ export async function makeDurable(directories: readonly string[], context: Conte
       throw new Failure('storage-failed', `what was restored could not be made durable: ${stderr.trim()}`)
     } catch (error) {
       if (!isFailure(error, 'tool-missing')) throw error
-      await syncTree(directory, context)
+      await syncTree(Buffer.from(directory), context)
     }
   }
 }
 
-async function syncTree(directory: string, context: Context): Promise<void> {
-  for (const found of await readdir(Buffer.from(directory), { withFileTypes: true, encoding: 'buffer' })) {
+async function syncTree(directory: Buffer, context: Context): Promise<void> {
+  for (const found of await readdir(directory, { withFileTypes: true, encoding: 'buffer' })) {
     context.signal.throwIfAborted()
-    const path = Buffer.concat([Buffer.from(`${directory}/`), found.name])
-    if (found.isDirectory()) await syncTree(join(directory, found.name.toString('utf8')), context)
+    const path = Buffer.concat([directory, Buffer.from('/'), found.name])
+    if (found.isDirectory()) await syncTree(path, context)
     else if (found.isFile()) {
       await using file = await open(path, 'r')
       await file.sync()

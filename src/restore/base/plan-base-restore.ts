@@ -74,7 +74,7 @@ function describeSteps({ backup, owner }: BaseRestoreRequest, mode: BaseRestoreP
       : 'compare every page that is there, fetch those that differ, and remove what does not belong there',
     ...(tablespaces > 0 ? [`put ${tablespaces} tablespaces where the map says, and link them`] : []),
     ...(owner === null ? [] : [`give everything to "${owner.name}"`]),
-    'switch archiving and standby settings off in postgresql.auto.conf: the copy must not write into what belongs to the original',
+    'switch archiving, standby settings and subscriptions off in postgresql.auto.conf: the copy must not write into what belongs to the original, nor take from it',
     'wait until everything is durable, then put pg_control in its place, and take the mark away',
     `PostgreSQL ${server.major} will recover from ${server.startLsn} to ${server.stopLsn} when it is started`,
   ]

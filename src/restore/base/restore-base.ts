@@ -27,7 +27,7 @@ export async function restoreBase(request: BaseRestoreRequest, approve: (plan: B
   }
   await approve(plan)
 
-  await beginIn(directory, { format: 'tidemark-restore/1', backup: plan.backup, repository: backup.root.repository, run: request.run })
+  await beginIn(directory, { format: 'tidemark-restore/1', backup: plan.backup, repository: backup.root.repository, run: request.run }, owner)
   if (owner !== null) for (const path of [directory, join(directory, markerName)]) await chown(path, owner.uid, owner.gid)
   const writtenBytes = await writeCluster({ ...plan, ...request, step: 'restore', nameOf: (path) => (followers.has(path) ? null : path) }, context)
   const warnings = await settleDirectory(request, plan)

@@ -1,13 +1,20 @@
-import { access, appendFile, chown, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { appendFile, chown, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemCodeOf } from '../../kernel/failure.ts'
+import { controlFilePath } from '../../pgdata/control-file.ts'
 import { formatTablespaceMap, parseTablespaceMap } from '../../pgdata/tablespace-map.ts'
 import type { BaseRestorePlan, BaseRestoreRequest } from './base-restore-request.ts'
-import { markerName, syncDirectory } from './target-directory.ts'
+import { isThere, markerName, syncDirectory } from './target-directory.ts'
 import { waitingControlFile } from './write-cluster.ts'
 
-/** Without which a server waits for a primary, or writes where only the original may. */
-const cutOff: Readonly<Record<string, string>> = { archive_mode: 'off', primary_conninfo: '', primary_slot_name: '', restore_command: '' }
+/** Without which a server waits for a primary, writes where only the original may, or takes from the slots of the original's subscriptions what that one has not had yet. */
+const cutOff: Readonly<Record<string, string>> = {
+  archive_mode: 'off',
+  primary_conninfo: '',
+  primary_slot_name: '',
+  restore_command: '',
+  max_logical_replication_workers: '0',
+}
 /** Recovery stops where a server has less of these than the one that wrote the WAL. */
 const atLeast = ['max_connections', 'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction']
 
@@ -72,7 +79,7 @@ async function bringConfiguration({
 
 /** The last step, after everything is durable: the directory is a cluster from here on. */
 export async function putControlFile({ directory }: Pick<BaseRestoreRequest, 'directory'>): Promise<void> {
-  await rename(join(directory, waitingControlFile), join(directory, 'global/pg_control'))
+  await rename(join(directory, waitingControlFile), join(directory, controlFilePath))
   await syncDirectory(join(directory, 'global'))
   await rm(join(directory, markerName))
   await syncDirectory(directory)
@@ -80,13 +87,6 @@ export async function putControlFile({ directory }: Pick<BaseRestoreRequest, 'di
 
 async function giveTo(path: string, { uid, gid }: { readonly uid: number; readonly gid: number }): Promise<void> {
   if (await isThere(path)) await chown(path, uid, gid)
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  )
 }
 
 async function readIfThere(path: string): Promise<Buffer | null> {

@@ -44,8 +44,14 @@ export async function startRestored({ directory, programs, owner, port }: StartR
     account: owner === null ? null : { uid: owner.uid, gid: owner.gid },
     tcp: true,
     port,
-    // Whatever the configuration says: the rules that lie in the directory.
-    settings: { archive_mode: 'off', hba_file: join(directory, 'pg_hba.conf'), ident_file: join(directory, 'pg_ident.conf') },
+    // Whatever the configuration says, which may name places of the original: what lies in the directory.
+    settings: {
+      data_directory: directory,
+      external_pid_file: '',
+      archive_mode: 'off',
+      hba_file: join(directory, 'pg_hba.conf'),
+      ident_file: join(directory, 'pg_ident.conf'),
+    },
     longestStartMs,
     signal: context.signal,
   })

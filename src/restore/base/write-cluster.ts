@@ -1,18 +1,22 @@
-import { chmod, chown, lchown, lstat, mkdir, open, readdir, rm, symlink, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { chmod, lchown, open, readdir, rename, rm, symlink } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
-import type { LeafEntry } from '../../packs/leaf.ts'
+import { pagesOf, type LeafEntry } from '../../packs/leaf.ts'
+import { controlFilePath } from '../../pgdata/control-file.ts'
+import { pathBelow, pathFromBytes } from '../../pgdata/file-path.ts'
 import { damagedPages } from '../../repository/base/damaged-pages.ts'
 import { startFrameWorkers, type FrameWorkers } from '../../repository/base/frame-workers.ts'
 import type { OpenBaseBackup } from '../../repository/base/open-base-backup.ts'
 import type { WantedPages } from '../../repository/base/plan-frames.ts'
 import type { Repository } from '../../repository/repository.ts'
 import type { BaseRestorePlan, FileOwner } from './base-restore-request.ts'
-import { markerName } from './target-directory.ts'
+import { clearPlace } from './clear-place.ts'
+import { makeDirectory, markerName } from './target-directory.ts'
 
 /** Under this name until everything else is durable. */
 export const waitingControlFile = 'global/pg_control.tidemark'
-export const controlFile = 'global/pg_control'
+/** What a restore writes for itself: of what the original may have under these names, left by a restore that it came from, nothing may take their place. */
+const ownNames = new Set([markerName, waitingControlFile])
 /** What a server leaves that no backup holds. */
 const serverLeftovers = new Set(['postmaster.pid', 'postmaster.opts'])
 /** Pages that are planned at once. */
@@ -37,9 +41,9 @@ export async function writeCluster(request: ClusterWriting, context: Context): P
   const { repository, backup, directory, owner, threads, step, mode, sizeBytes } = request
   const begunMs = context.clock.monotonicMs()
   context.emit({ type: 'step-begun', step, subject: directory, expectedBytes: sizeBytes })
-  await linkTablespaces(request)
-  const path = Buffer.from(directory).toString('latin1')
-  await using workers = startFrameWorkers({ repository, backup, threads, directory: path, owner, signal: context.signal })
+  await linkTablespaces(request, context)
+  const place = pathFromBytes(Buffer.from(directory))
+  await using workers = startFrameWorkers({ repository, backup, threads, directory: place, owner, signal: context.signal })
   let done = 0
   let fetched = 0
   const progress = (bytes: number): void => {
@@ -47,13 +51,14 @@ export async function writeCluster(request: ClusterWriting, context: Context): P
     fetched += bytes
     context.emit({ type: 'step-progress', step, doneBytes: done, expectedBytes: sizeBytes })
   }
-  const belongs = mode === 'new' ? null : new Set([markerName, waitingControlFile])
+  const belongs = mode === 'new' ? null : new Set(ownNames)
   for await (const batch of inBatches(request, context)) {
     const files: LeafEntry[] = []
     for (const entry of batch) {
       belongs?.add(entry.path)
+      if (mode !== 'new') await clearPlace(directory, entry, context)
       if (entry.kind === 'directory') {
-        await makeDirectory(join(directory, readable(entry.path)), request, entry.mode)
+        await makeDirectory(pathBelow(directory, entry.path), owner, entry.mode)
         // The archive does not tell the data directory's own mode: it is that of the directories in it.
         if (entry.path === 'base') await chmod(directory, entry.mode & 0o777)
       } else if (entry.sizeBytes === 0) await makeEmpty(request, entry)
@@ -72,31 +77,22 @@ export async function writeCluster(request: ClusterWriting, context: Context): P
 }
 
 /** Before anything is written below them. */
-async function linkTablespaces(request: ClusterWriting): Promise<void> {
-  const { tablespaces, mode } = request
-  const links = join(request.directory, 'pg_tblspc')
-  await makeDirectory(links, request, 0o700)
+async function linkTablespaces({ directory, owner, tablespaces, mode }: ClusterWriting, context: Context): Promise<void> {
+  if (mode !== 'new') await clearPlace(directory, { kind: 'directory', path: 'pg_tblspc', firstPage: 0 }, context)
+  await makeDirectory(pathBelow(directory, 'pg_tblspc'), owner, 0o700)
   for (const { oid, to } of tablespaces) {
-    await makeDirectory(to, request, 0o700)
-    const link = join(links, oid)
-    if (mode !== 'new') await unlink(link).catch(() => undefined)
-    await symlink(to, link)
-    if (request.owner !== null) await lchown(link, request.owner.uid, request.owner.gid)
+    await makeDirectory(Buffer.from(to), owner, 0o700)
+    const link = join(directory, 'pg_tblspc', oid)
+    // Renamed, so that there always is one: by it the next call knows that what is there is ours.
+    await rm(`${link}.tidemark`, { force: true })
+    await symlink(to, `${link}.tidemark`)
+    if (owner !== null) await lchown(`${link}.tidemark`, owner.uid, owner.gid)
+    await rename(`${link}.tidemark`, link)
   }
 }
 
-async function makeDirectory(path: string, { owner }: ClusterWriting, mode: number): Promise<void> {
-  const made = await mkdir(path, { recursive: true, mode: 0o700 })
-  if (made === undefined && (await lstat(path)).isSymbolicLink()) return
-  await chmod(path, mode & 0o777)
-  if (owner === null) return
-  await chown(path, owner.uid, owner.gid)
-  // Parents that were made on the way.
-  for (let parent = dirname(path); made !== undefined && parent.length >= made.length; parent = dirname(parent)) await chown(parent, owner.uid, owner.gid)
-}
-
 async function makeEmpty({ directory, owner }: ClusterWriting, { path, mode }: LeafEntry): Promise<void> {
-  await using file = await open(Buffer.from(join(Buffer.from(directory).toString('latin1'), path), 'latin1'), 'w', 0o600)
+  await using file = await open(pathBelow(directory, path), 'w', 0o600)
   await file.chmod(mode & 0o777)
   if (owner !== null) await file.chown(owner.uid, owner.gid)
 }
@@ -112,8 +108,9 @@ async function compareAll(workers: FrameWorkers, files: readonly LeafEntry[]): P
 
 function sizeOf(entries: readonly WantedPages[], pageBytes: number): number {
   let bytes = 0
-  for (const { extents, wanted } of entries) {
-    const pages = wanted === undefined ? extents.reduce((count, extent) => count + extent.pages, 0) : wanted.reduce((count, flag) => count + flag, 0)
+  for (const entry of entries) {
+    const { wanted } = entry
+    const pages = wanted === undefined ? pagesOf(entry) : wanted.reduce((count, flag) => count + flag, 0)
     bytes += pages * pageBytes
   }
   return bytes
@@ -125,10 +122,10 @@ async function* inBatches({ backup, nameOf }: ClusterWriting, context: Context):
   let pages = 0
   for await (const entries of backup.leaves(context)) {
     for (const entry of entries) {
-      const path = entry.path === controlFile ? waitingControlFile : nameOf(entry.path)
+      const path = entry.path === controlFilePath ? waitingControlFile : ownNames.has(entry.path) ? null : nameOf(entry.path)
       if (path === null) continue
       batch.push({ ...entry, path, mode: entry.mode & 0o777 })
-      pages += entry.extents.reduce((count, extent) => count + extent.pages, 0)
+      pages += pagesOf(entry)
     }
     if (pages < batchPages) continue
     yield batch
@@ -138,20 +135,22 @@ async function* inBatches({ backup, nameOf }: ClusterWriting, context: Context):
   if (batch.length > 0) yield batch
 }
 
-/** Removes what the backup does not hold: a file of an older state would come back to life. The directory itself, and those of tablespaces, stay. */
-async function removeForeign({ directory }: ClusterWriting, belongs: ReadonlySet<string>): Promise<void> {
+/**
+ * Removes what the backup does not hold: a file of an older state would come back to life. The directory itself, and those of tablespaces, stay. Of the directory of a tablespace only what a server of
+ * this major keeps there is ours, for others may have theirs beside it; a link to a tablespace that the backup does not have is removed, and what it leads to is not.
+ */
+async function removeForeign({ directory, backup, tablespaces }: ClusterWriting, belongs: ReadonlySet<string>): Promise<void> {
+  const linked = new Set(tablespaces.map(({ oid }) => `pg_tblspc/${oid}`))
+  const places = new Set(backup.root.tablespaces.map(({ oid }) => `pg_tblspc/${oid}`))
+  const ownVersion = `PG_${backup.root.server.major}_`
   const walk = async (relative: string): Promise<void> => {
-    const path = Buffer.from(relative === '' ? directory : join(directory, readable(relative)))
-    for (const found of await readdir(path, { withFileTypes: true, encoding: 'buffer' })) {
-      const name = found.name.toString('latin1')
+    for (const found of await readdir(relative === '' ? directory : pathBelow(directory, relative), { withFileTypes: true, encoding: 'buffer' })) {
+      const name = pathFromBytes(found.name)
       const below = relative === '' ? name : `${relative}/${name}`
-      const isTablespace = found.isSymbolicLink() && /^pg_tblspc\/\d+$/.test(below)
-      if (isTablespace || (found.isDirectory() && belongs.has(below)) || /^pg_tblspc(\/\d+)?$/.test(below)) await walk(below)
-      else if (!belongs.has(below) || serverLeftovers.has(below))
-        await rm(Buffer.from(join(Buffer.from(directory).toString('latin1'), below), 'latin1'), { recursive: true, force: true })
+      if (places.has(relative) && !name.startsWith(ownVersion)) continue
+      if (linked.has(below) || (found.isDirectory() && (belongs.has(below) || places.has(below) || below === 'pg_tblspc'))) await walk(below)
+      else if (!belongs.has(below) || serverLeftovers.has(below)) await rm(pathBelow(directory, below), { recursive: true, force: true })
     }
   }
   await walk('')
 }
-
-const readable = (path: string) => Buffer.from(path, 'latin1').toString('utf8')

@@ -2,8 +2,8 @@ import { mkdir, open, readdir, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
 import { Failure, systemCodeOf } from '../../kernel/failure.ts'
-import { lookAtTarget, syncDirectory } from '../base/target-directory.ts'
-import { isThere, missingDirectories, removeEmpty, tidyUp, type ClaimedPlace } from './claimed-place.ts'
+import { isThere, lookAtTarget, syncDirectory } from '../base/target-directory.ts'
+import { missingDirectories, removeEmpty, tidyUp, type ClaimedPlace } from './claimed-place.ts'
 
 /** While this file is there, what lies beside it is not complete. */
 const marker = 'tidemark-export.partial'

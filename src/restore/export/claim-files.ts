@@ -2,8 +2,8 @@ import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
 import { Failure, messageOf, systemCodeOf } from '../../kernel/failure.ts'
-import { syncDirectory } from '../base/target-directory.ts'
-import { isThere, missingDirectories, partialSuffix, removeEmpty, tidyUp, type ClaimedPlace } from './claimed-place.ts'
+import { isThere, syncDirectory } from '../base/target-directory.ts'
+import { missingDirectories, partialSuffix, removeEmpty, tidyUp, type ClaimedPlace } from './claimed-place.ts'
 
 /** Single files or folders of a directory that may hold others: their temporary names are made at once, and none of them may be there. Rejects with `target-unsafe`. */
 export async function claimFiles(

@@ -1,7 +1,8 @@
-import { lstat, rmdir } from 'node:fs/promises'
+import { rmdir } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
 import { messageOf, systemCodeOf } from '../../kernel/failure.ts'
+import { isThere } from '../base/target-directory.ts'
 
 /** A place that is ours alone to fill. Disposed of before `complete` was called, what was written there is removed again; where that cannot be, it is said. */
 export interface ClaimedPlace extends AsyncDisposable {
@@ -11,16 +12,6 @@ export interface ClaimedPlace extends AsyncDisposable {
 
 /** Behind the name of a file that is not complete. */
 export const partialSuffix = '.tidemark-partial'
-
-export async function isThere(path: string): Promise<boolean> {
-  try {
-    await lstat(path)
-    return true
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(systemCodeOf(error) ?? '')) return false
-    throw error
-  }
-}
 
 /** The directories that must be made so that this one is there, itself first. */
 export async function missingDirectories(path: string): Promise<readonly string[]> {

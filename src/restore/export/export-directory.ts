@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
-import { pathBytes } from '../../pgdata/file-path.ts'
-import { controlFile, waitingControlFile, writeCluster } from '../base/write-cluster.ts'
+import { controlFilePath } from '../../pgdata/control-file.ts'
+import { pathBelow } from '../../pgdata/file-path.ts'
+import { waitingControlFile, writeCluster } from '../base/write-cluster.ts'
 import { partialSuffix } from './claimed-place.ts'
 import type { BaseExportRequest, ExportResult } from './export-request.ts'
 import type { PlannedBaseExport } from './plan-base-export.ts'
@@ -35,7 +36,7 @@ export async function exportDirectory(request: BaseExportRequest, { plan, survey
     writtenBytes += await writeManifest(path, frameOf(backup.root), listHashed(backup.root, await hashFiles(directory, names, context)))
   }
   const names = [
-    { from: waitingControlFile, to: controlFile },
+    { from: waitingControlFile, to: controlFilePath },
     { from: `${manifestName}${partialSuffix}`, to: manifestName },
   ]
   return { names, outputs: [], writtenBytes }
@@ -57,8 +58,8 @@ async function hashFiles(directory: string, names: readonly string[], context: C
     context.signal.throwIfAborted()
     const hash = createHash('sha256')
     let sizeBytes = 0
-    const place = path === controlFile ? waitingControlFile : path
-    await using file = await open(Buffer.concat([Buffer.from(`${directory}/`), pathBytes(place)]), 'r')
+    const place = path === controlFilePath ? waitingControlFile : path
+    await using file = await open(pathBelow(directory, place), 'r')
     for (;;) {
       const { bytesRead } = await file.read(buffer, 0, buffer.length)
       if (bytesRead === 0) break

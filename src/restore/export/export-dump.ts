@@ -1,15 +1,15 @@
 import { mkdir, open, rm, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join, relative } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
-import { Failure, isFailure, systemCodeOf } from '../../kernel/failure.ts'
+import { Failure, isFailure, isOutOfSpace, systemCodeOf } from '../../kernel/failure.ts'
 import { decryptAge } from '../../seal/age.ts'
 import { extensionOf, extensions, isSealedName, openedName } from '../../repository/layout.ts'
 import type { Manifest, StoredFile } from '../../repository/manifest.ts'
 import { filesOf, readOpened, requireOpenable } from '../../repository/stored-files.ts'
-import { freeBytesAt, syncDirectory } from '../base/target-directory.ts'
+import { freeBytesAt, isThere, syncDirectory } from '../base/target-directory.ts'
 import { claimDirectory, whyNotEmpty } from './claim-directory.ts'
 import { claimFiles } from './claim-files.ts'
-import { isThere, partialSuffix } from './claimed-place.ts'
+import { partialSuffix } from './claimed-place.ts'
 import type { DumpExportRequest, Exported, ExportPlan } from './export-request.ts'
 import { refuse } from './refuse.ts'
 
@@ -183,7 +183,7 @@ async function copyOut(
       await rm(path)
       return null
     }
-    if (!['ENOSPC', 'EDQUOT'].includes(systemCodeOf(error) ?? '')) throw error
+    if (!isOutOfSpace(error)) throw error
     throw new Failure('space-low', `there is no space left for ${path}; what was written is removed again`, { cause: error })
   }
 }

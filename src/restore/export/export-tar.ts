@@ -2,8 +2,9 @@ import { createHash, type Hash } from 'node:crypto'
 import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Context } from '../../kernel/context.ts'
-import { Failure, systemCodeOf } from '../../kernel/failure.ts'
+import { Failure, isOutOfSpace } from '../../kernel/failure.ts'
 import type { LeafEntry } from '../../packs/leaf.ts'
+import { controlFilePath } from '../../pgdata/control-file.ts'
 import { formatBaseTar } from '../../pgdata/tar-writer.ts'
 import { startFrameWorkers, type FrameWorkers } from '../../repository/base/frame-workers.ts'
 import { placesBelow } from '../../repository/base/places-below.ts'
@@ -11,7 +12,6 @@ import { readFiles, type FilePiece } from '../../repository/base/read-files.ts'
 import { blocks, type Stage } from '../../stream/chunks.ts'
 import { compressGzipFile } from '../../stream/gzip-file.ts'
 import { compressZstd } from '../../stream/zstd-frames.ts'
-import { controlFile } from '../base/write-cluster.ts'
 import { partialSuffix } from './claimed-place.ts'
 import type { WrittenExport } from './export-directory.ts'
 import type { BaseExportRequest } from './export-request.ts'
@@ -38,7 +38,7 @@ export async function exportTar(request: BaseExportRequest, { plan, survey, mani
     await writeFileOf(partial(names[index] ?? archive.prefix), stageOf(request, context)(tar), context)
   }
   if (hashed !== null) await writeManifest(partial(manifestName), frameOf(backup.root), listHashed(backup.root, hashed.sort(byPath)))
-  else await writeFileOf(partial(manifestName), bytesOf(readFiles(backup, workers, { entries: each(survey.manifest), context })), context)
+  else await writeFileOf(partial(manifestName), bytesOf(readFiles(backup, workers, { entries: survey.manifest, context })), context)
 
   const outputs = await Promise.all(
     [...names, manifestName].map(async (name) => ({ path: join(directory, name), sizeBytes: (await stat(partial(name))).size })),
@@ -82,13 +82,13 @@ async function* readArchive(
     for await (const leaf of backup.leaves(context, undefined, places)) {
       for (const entry of leaf) {
         if (!holds(entry)) continue
-        if (entry.path === controlFile) last.push(entry)
+        if (entry.path === controlFilePath) last.push(entry)
         else yield entry
       }
     }
   }
   yield* readFiles(backup, workers, { entries: entries(), context })
-  yield* readFiles(backup, workers, { entries: each(last), context })
+  yield* readFiles(backup, workers, { entries: last, context })
 }
 
 /** The digests of the files that pass, where somebody wants them. */
@@ -135,17 +135,13 @@ async function writeFileOf(path: string, source: AsyncIterable<Uint8Array>, { si
     }
     await file.sync()
   } catch (error) {
-    if (!['ENOSPC', 'EDQUOT'].includes(systemCodeOf(error) ?? '')) throw error
+    if (!isOutOfSpace(error)) throw error
     throw new Failure('space-low', `there is no space left for ${path}; what was written is removed again`, { cause: error })
   }
 }
 
 async function* bytesOf(pieces: AsyncIterable<FilePiece>): AsyncGenerator<Uint8Array, void, undefined> {
   for await (const { bytes } of pieces) yield bytes
-}
-
-async function* each(entries: readonly LeafEntry[]): AsyncGenerator<LeafEntry, void, undefined> {
-  yield* entries
 }
 
 const byPath = (a: HashedFile, b: HashedFile): number => (a.path < b.path ? -1 : 1)

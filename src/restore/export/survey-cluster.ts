@@ -70,12 +70,8 @@ export async function chooseManifest({ repository, backup, survey, hasLinks }: M
     if (hasLinks && file.path !== tablespaceMapName) files.push(file)
   })
   await using workers = startFrameWorkers({ repository, backup, threads: 1, directory: null, signal: context.signal })
-  for await (const { bytes } of readFiles(backup, workers, { entries: eachOf(survey.manifest), context })) reader.write(bytes)
+  for await (const { bytes } of readFiles(backup, workers, { entries: survey.manifest, context })) reader.write(bytes)
   const frame = reader.finish()
   if (!isSame || unseen.size > 0) return { kind: 'written' }
   return hasLinks ? { kind: 'server-without-tablespace-map', frame, files } : { kind: 'server' }
-}
-
-async function* eachOf(entries: readonly LeafEntry[]): AsyncGenerator<LeafEntry, void, undefined> {
-  yield* entries
 }
