@@ -3,10 +3,9 @@ import { baseBackupCommand, type BaseBackupOptions } from './base-backup-command
 import { ArchiveSequence, type ArchiveSink, type BackupTablespace, numberedStreams, typedMessages } from './base-backup-streams.ts'
 import { type ChecksumFailures, checksumFailuresOf } from './checksum-failures.ts'
 import type { CommandSink } from './command-sink.ts'
-import { parseLsn } from '../../pgdata/lsn.ts'
 import { protocolFailure, type ResultRows, type ServerNotice } from './message-fields.ts'
 import type { ReplicationConnection } from './replication-connection.ts'
-import { firstRow, numberOf, textOf } from './replication-commands.ts'
+import { firstRow, lsnOf, numberOf } from './replication-commands.ts'
 
 export type { BaseBackupOptions } from './base-backup-command.ts'
 export type { ArchiveSink, BackupTablespace } from './base-backup-streams.ts'
@@ -114,7 +113,7 @@ class BaseBackupReception implements CommandSink {
 
 function placeOf(rows: ResultRows): { readonly lsn: bigint; readonly timeline: number } {
   const row = firstRow(rows)
-  return { lsn: parseLsn(textOf(row, 'recptr')), timeline: numberOf(row, 'tli') }
+  return { lsn: lsnOf(row, 'recptr'), timeline: numberOf(row, 'tli') }
 }
 
 function tablespacesOf(rows: ResultRows): readonly BackupTablespace[] {

@@ -1,4 +1,4 @@
-import { Failure } from '../../kernel/failure.ts'
+import { Failure, isFailure } from '../../kernel/failure.ts'
 import { parseLsn } from '../../pgdata/lsn.ts'
 import { protocolFailure, type ResultRows } from './message-fields.ts'
 import type { ReplicationConnection } from './replication-connection.ts'
@@ -14,7 +14,7 @@ export interface SystemIdentity {
 /** IDENTIFY_SYSTEM. */
 export async function identifySystem(connection: ReplicationConnection): Promise<SystemIdentity> {
   const row = onlyRow(await connection.run('IDENTIFY_SYSTEM'))
-  return { systemIdentifier: textOf(row, 'systemid'), timeline: numberOf(row, 'timeline'), walLsn: parseLsn(textOf(row, 'xlogpos')) }
+  return { systemIdentifier: textOf(row, 'systemid'), timeline: numberOf(row, 'timeline'), walLsn: lsnOf(row, 'xlogpos') }
 }
 
 /** A setting in its base unit without the unit: `wal_segment_size` in bytes, `wal_sender_timeout` in ms; `on` or `off`; texts as they are. */
@@ -39,7 +39,7 @@ export async function createTemporarySlot(connection: ReplicationConnection, slo
   await connection.run(`CREATE_REPLICATION_SLOT ${slot.name} TEMPORARY PHYSICAL ${options}`)
   // The answer names a place for logical slots only.
   const row = onlyRow(await connection.run(`SELECT restart_lsn FROM pg_catalog.pg_replication_slots WHERE slot_name = '${slot.name}'`))
-  return { name: slot.name, restartLsn: parseLsn(textOf(row, 'restart_lsn')) }
+  return { name: slot.name, restartLsn: lsnOf(row, 'restart_lsn') }
 }
 
 /** Replication commands take a slot's name without quotes. */
@@ -71,4 +71,14 @@ export function numberOf(row: Row, column: string): number {
   const text = textOf(row, column)
   if (!/^\d{1,15}$/.test(text)) throw protocolFailure(`"${text}" as ${column}, which is a number`)
   return Number(text)
+}
+
+export function lsnOf(row: Row, column: string): bigint {
+  const text = textOf(row, column)
+  try {
+    return parseLsn(text)
+  } catch (error) {
+    if (!isFailure(error, 'integrity')) throw error
+    throw protocolFailure(`"${text}" as ${column}, which is a place in the WAL`)
+  }
 }

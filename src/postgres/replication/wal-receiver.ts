@@ -1,10 +1,10 @@
 import type { Clock } from '../../kernel/clock.ts'
 import { Failure, isFailure } from '../../kernel/failure.ts'
 import type { CommandSink, OutgoingCopy } from './command-sink.ts'
-import { formatLsn, parseLsn } from '../../pgdata/lsn.ts'
+import { formatLsn } from '../../pgdata/lsn.ts'
 import type { ResultRows } from './message-fields.ts'
 import type { ReplicationConnection } from './replication-connection.ts'
-import { numberOf, readSetting, requireSlotName, textOf } from './replication-commands.ts'
+import { lsnOf, numberOf, readSetting, requireSlotName } from './replication-commands.ts'
 import { statusUpdate, takeWalMessages, type WalMessages } from './wal-messages.ts'
 
 export interface WalReceiverOptions {
@@ -185,7 +185,7 @@ class WalReception implements CommandSink, WalMessages {
     if (this.#stopped) return { kind: 'stopped', endLsn }
     const row = results.flat().find((found) => 'next_tli' in found)
     if (row === undefined) throw new Failure('connection-lost', `the server ended its stream of WAL at ${formatLsn(endLsn)} without saying why`)
-    const switchLsn = parseLsn(textOf(row, 'next_tli_startpos'))
+    const switchLsn = lsnOf(row, 'next_tli_startpos')
     if (switchLsn !== endLsn)
       throw new Failure('integrity', `timeline ${this.#options.timeline} ends at ${formatLsn(switchLsn)}, but the server sent WAL up to ${formatLsn(endLsn)}`)
     return { kind: 'timeline-ended', endLsn, nextTimeline: numberOf(row, 'next_tli') }
