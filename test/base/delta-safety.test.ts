@@ -131,7 +131,12 @@ it.for(['direct', 'stream'])('a backup without a database that lies behind a lin
   const end = await base.room.run(['backup', '--type', 'full', '--reader', reader, '--json'])
   await rm(place)
   expect(end.exitCode, end.stderr).toBe(3)
-  expect(end.json<Backup>()).toMatchObject({ leftOut: [{ what: 'base/77777' }] })
+  const backup = end.json<Backup>()
+  expect(backup).toMatchObject({ leftOut: [{ what: 'base/77777' }] })
+  // What lacks rows is never what `latest` means, or a restore of it would be called whole.
+  const shown = await base.room.run(['show', 'latest', '--json'])
+  expect(shown.exitCode, shown.stderr).toBe(0)
+  expect(shown.json<Backup>().id).not.toBe(backup.id)
 })
 
 it('a copy that is started is that of its own directory, whatever its configuration names', { timeout: 60_000 }, async () => {

@@ -178,7 +178,7 @@ function describeBase(
     user: request.target.user,
     hostname: request.hostName,
     toolVersion,
-    partial: false,
+    partial: lacksRows(read.leftOut),
     safety: false,
     committedAs: 'stored',
     adopted: false,
